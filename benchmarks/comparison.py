@@ -57,7 +57,7 @@ def main() -> int:
         "run": ["run", *common, "--strategy", "paper", "--no-refit"],
         "compare": ["compare", *common, "--strategies", *plain, "--k", KS, "--no-refit"],
         "layer": ["measure", *common, "--layers", LAST],
-        "layers": ["measure", *common, "--layers", *BLOCKS],
+        "layers": ["measure", *common, *(word for name in BLOCKS for word in ("--layers", name))],
     }
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
