@@ -12,6 +12,8 @@ from ddeep.metric import SplitEvidence
 from ddeep.selection import Selection
 from ddeep.statistics import TopCounts
 
+CELLS = 2**22  # numbers of a block of pairs at once
+
 
 def mutual_information(members: Bool[Tensor, "p k"]) -> Float[Tensor, "p p"]:
     """Mutual information (nats) of every pair of 0/1 membership vectors, in closed form from their overlaps."""
@@ -36,27 +38,34 @@ def mutual_information(members: Bool[Tensor, "p k"]) -> Float[Tensor, "p p"]:
 def entropies(vectors: Float[Tensor, "... k"]) -> Float[Tensor, ...]:
     """H(v) in nats as the authors compute it: 1e-7 added to all of v where any of it is 0, then v / Σv."""
     vectors = torch.where((vectors == 0).any(-1, keepdim=True), vectors + 1e-7, vectors)
-    shares = vectors / vectors.sum(-1, keepdim=True)
-    return -(shares * shares.log()).sum(-1)
+    return torch.special.entr(vectors / vectors.sum(-1, keepdim=True)).sum(-1)
 
 
 def entropy_information(counts: Float[Tensor, "p k"]) -> dict[str, float]:
-    """The authors' two variants from the classes' top-k counts, mean over ordered pairs of different classes.
+    """The authors' two variants from the classes' top-k counts, mean over ordered pairs of different classes."""
+    return {"frequency": frequency_information(counts), "support": support_information(counts)}
 
-    ``frequency``: H(p_a) + H(p_b) − H(p_a + p_b), p the counts over their sum; ``support``: the same of [count > 0],
-    the joint being OR.
-    """
+
+def frequency_information(counts: Float[Tensor, "p k"]) -> float:
+    """H(p_a) + H(p_b) − H(p_a + p_b), p the counts over their sum. Takes C²K logarithms, in blocks that fit."""
     shares = counts / counts.sum(1, keepdim=True)
+    own, total, classes = entropies(shares), 0.0, len(counts)
+    for rows in torch.arange(classes).split(max(1, CELLS // counts.numel())):  # type: ignore[no-untyped-call]
+        later = slice(int(rows[0]), classes)  # the others are the same pairs the other way round
+        joint = entropies(shares[rows, None] + shares[later])
+        total += (own[rows, None] + own[later] - joint).triu(1).sum().item()
+    return 2 * total / (classes * (classes - 1))
+
+
+def support_information(counts: Float[Tensor, "p k"]) -> float:
+    """The same of the 0/1 vectors [count > 0], the joint being OR: entropies depend on the number of ones alone."""
+    classes, filters = counts.shape
     support = (counts > 0).double()
-    own = {"frequency": entropies(shares), "support": entropies(support)}
-    totals = dict.fromkeys(own, 0.0)
-    for c in range(len(counts)):  # a row of pairs at a time: C × C × K would not fit
-        joints = {"frequency": shares[c] + shares, "support": ((support[c] + support) > 0).double()}
-        for name, joint in joints.items():
-            row = own[name][c] + own[name] - entropies(joint)
-            totals[name] += (row.sum() - row[c]).item()
-    pairs = len(counts) * (len(counts) - 1)
-    return {name: total / pairs for name, total in totals.items()}
+    both = support @ support.T
+    size = both.diagonal()
+    of_size = entropies(torch.ones(filters, filters, dtype=torch.float64).tril())  # of 1, 2, …, K ones
+    table = [of_size[ones.long() - 1] for ones in (size[:, None], size, size[:, None] + size - both)]
+    return 2 * (table[0] + table[1] - table[2]).triu(1).sum().item() / (classes * (classes - 1))
 
 
 def measure(

@@ -18,6 +18,7 @@ from ddeep.metric import SplitEvidence, find_metric, measure, needed
 from ddeep.rerun import View
 from ddeep.selection import Selection
 from ddeep.statistic import ResponseBatch
+from ddeep_plugins_builtin.metrics import pmi
 from tests.evidence import evidence_of
 from tests.reference import filter_images, knockout
 
@@ -112,6 +113,17 @@ def test_pmi_variants(batch: ResponseBatch) -> None:
     found = figure("pmi", batch, Selection.of([[0, 1], [1, 2], [2, 3], [0, 3]], FILTERS))
     for name, expected in filter_images.entropy_information(counts).items():
         assert found[name] == pytest.approx(expected, rel=1e-9)
+
+
+def test_entropy_variants_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.randint(0, 4, (7, 12), generator=generator).double()
+    counts[:, 0] += 1
+    counts[2] += 1  # a class that uses every filter
+    expected = filter_images.entropy_information(counts.numpy())
+    for cells in (1, 7 * 12 * 3, 2**22):
+        monkeypatch.setattr(pmi, "CELLS", cells)
+        assert pmi.entropy_information(counts) == pytest.approx(expected, rel=1e-9)
 
 
 def test_pmi_variants_need_one_k(batch: ResponseBatch) -> None:
