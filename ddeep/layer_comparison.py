@@ -25,7 +25,7 @@ from .refit import refit_all
 from .selection import Selection
 from .specs import MetricSpec, StrategySpec
 from .statistic import Statistic
-from .strategy import K, check_k, choose, needed
+from .strategy import K, check_k, choice, needed, score
 
 DRAWS = 200  # random selections that make the null
 
@@ -93,14 +93,18 @@ def find_candidates(
 
 
 def select_all(candidates: Sequence[Candidate], train: Evidence, context: Context, skipped: Skipped) -> list[Cell]:
-    """Every candidate's selection for every one of its k."""
+    """Every candidate's selection for every one of its k. Scores that serve all k are computed for the first."""
     cells = []
     for candidate in candidates:
+        spec = candidate.spec
+        answer: Tensor | Selection | None = None
         for k in candidate.ks:
-            with skipped.unless(candidate.spec.name, [k]):
+            with skipped.unless(spec.name, [k]):
                 start = time.perf_counter()
-                selection = choose(candidate.spec, train, k, context)
-                cells.append(Cell(candidate.spec.name, k, selection, time.perf_counter() - start))
+                check_k(spec, k, train.filters)
+                if spec.per_k or not isinstance(answer, Tensor):
+                    answer = score(spec, train, k, context)
+                cells.append(Cell(spec.name, k, choice(answer, train, k), time.perf_counter() - start))
     return cells
 
 

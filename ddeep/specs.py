@@ -112,8 +112,8 @@ class StrategySpec(Spec):
     """A way to score (class, filter) pairs.
 
     ``needs(ks)`` returns the statistics that selecting for every k in ``ks`` takes (default: none);
-    ``select(evidence, k, context)`` returns scores ``(C, K)``, larger is better, or a Selection. The flags are
-    promises to the user and to the contract checks.
+    ``select(evidence, k, context)`` returns scores ``(C, K)``, larger is better, or a Selection. Scores are computed
+    once for all k unless the spec says ``per_k``. The flags are promises to the user and to the contract checks.
     """
 
     select: Reference = field(kw_only=True)
@@ -121,6 +121,7 @@ class StrategySpec(Spec):
     non_negative: bool = field(default=False, kw_only=True)
     stochastic: bool = field(default=False, kw_only=True)
     approximate: bool = field(default=False, kw_only=True)
+    per_k: bool = field(default=False, kw_only=True)
     learned: bool = field(default=False, kw_only=True)
     gradients: bool = field(default=False, kw_only=True)
     head_only: bool = field(default=False, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from jaxtyping import Float
 from torch import Tensor
 
 from .context import Context
@@ -58,6 +59,11 @@ def check_k(spec: StrategySpec, k: K, filters: int | None = None) -> None:
 
 def choose(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Selection:
     """The strategy's selection for ``k`` filters per class (or the fraction ``k``)."""
+    return choice(score(spec, evidence, k, context), evidence, k)
+
+
+def score(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Float[Tensor, "c k"] | Selection:
+    """What the strategy answers for ``k``: scores of all filters, or the selection itself."""
     check_k(spec, k, evidence.filters)
     if spec.head_only:
         context.needed_head()
@@ -73,8 +79,14 @@ def choose(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Se
                 f"The strategy {spec.name!r} gave scores of shape {tuple(found.shape)}; "
                 f"expected (classes, filters) = ({evidence.classes}, {evidence.filters})."
             )
-        found = Selection.top(found, int(k), present=evidence.present)
-    if not isinstance(found, Selection):
-        raise SelectionError(f"The strategy {spec.name!r} gave a {type(found).__name__}, not scores or a Selection.")
+        return found
+    if isinstance(found, Selection):
+        return found
+    raise SelectionError(f"The strategy {spec.name!r} gave a {type(found).__name__}, not scores or a Selection.")
+
+
+def choice(answer: Float[Tensor, "c k"] | Selection, evidence: Evidence, k: K) -> Selection:
+    """The selection that the answer of a strategy amounts to: the ``k`` filters of every class with the best scores."""
+    found = Selection.top(answer, int(k), present=evidence.present) if isinstance(answer, Tensor) else answer
     found.check(evidence.classes, evidence.filters)
     return found

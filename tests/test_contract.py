@@ -109,6 +109,10 @@ def with_global_randomness(evidence: Any, _k: Any, _context: Any) -> Tensor:
     return torch.rand(evidence.classes, evidence.filters)
 
 
+def scaled_by_k(evidence: Any, k: Any, context: Any) -> Tensor:
+    return mean(evidence, k, context) * k
+
+
 def of_the_head(evidence: Any, k: Any, context: Any) -> Tensor:
     return mean(evidence, k, context) * context.needed_head().weight
 
@@ -151,6 +155,7 @@ def empty_for_a_fraction(evidence: Any, k: Any, context: Any) -> Selection:
             "every class",
         ),
         ({"select": lambda *_: [1, 2]}, "it scores every class and filter, for every k", "not scores or a Selection"),
+        ({"select": scaled_by_k}, "scores that serve every k do not depend on it", "per_k=True"),
         (
             {"select": empty_for_a_fraction, "fractions": True},
             "it takes a fraction as k, if it says so",

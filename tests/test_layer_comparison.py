@@ -148,6 +148,25 @@ def test_what_cannot_run_is_listed_with_the_reason(evidence: SplitEvidence) -> N
     assert reasons["needy", (2, 3, 0.5, 9)] == "RuntimeError: a bug of its author"
 
 
+@pytest.mark.parametrize(("per_k", "expected"), [(False, [2]), (True, [2, 3])])
+def test_scores_that_serve_every_k_are_computed_once(
+    per_k: bool, expected: list[int], context: Context, evidence: SplitEvidence
+) -> None:
+    asked = []
+
+    def select(_evidence: object, k: int, _context: object) -> torch.Tensor:
+        asked.append(k)
+        return torch.arange(FILTERS).expand(CLASSES, FILTERS).double()
+
+    skipped = Skipped(tolerant=False)
+    candidates, _ = find_candidates(
+        [StrategySpec("one", select=select, per_k=per_k)], [2, 3], FILTERS, context, skipped
+    )
+    cells = select_all(candidates, evidence.train, context, skipped)
+    assert asked == expected
+    assert [cell.selection.filters[0] for cell in cells] == [(7, 6), (7, 6, 5)]
+
+
 def test_what_was_asked_for_by_name_must_run() -> None:
     with pytest.raises(ConfigError, match="feeds the head"):
         find_candidates(SPECS[1:2], [2], FILTERS, Context(nn.ReLU()), Skipped(tolerant=False))

@@ -46,6 +46,17 @@ def _selects(spec: StrategySpec, _data_dir: Path) -> None:
         )
 
 
+def _scores_serve_every_k(spec: StrategySpec, _data_dir: Path) -> None:
+    toy = make_toy()
+    evidence = toy.evidence(needed(spec, [1, _K]))
+    found = [resolve(spec.select)(evidence, k, toy.context()) for k in (1, _K)]
+    broken_unless(
+        spec.per_k or not isinstance(found[0], Tensor) or torch.equal(*found),
+        f"Its scores for k = {_K} are not those for k = 1, but a comparison computes them once",
+        "add per_k=True to the spec, or score filters without looking at k",
+    )
+
+
 def _takes_fractions(spec: StrategySpec, _data_dir: Path) -> None:
     toy = make_toy()
     if spec.fractions:
@@ -163,6 +174,7 @@ def _statistics(spec: StrategySpec, _data_dir: Path) -> None:
 PROMISES = [
     Promise("its statistics merge, save and state their size", _statistics),
     Promise("it scores every class and filter, for every k", _selects),
+    Promise("scores that serve every k do not depend on it", _scores_serve_every_k),
     Promise("it takes a fraction as k, if it says so", _takes_fractions),
     Promise("it is deterministic", _is_deterministic),
     Promise("batch size and order of the images do not matter", _ignores_batching),

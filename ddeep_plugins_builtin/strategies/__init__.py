@@ -47,6 +47,7 @@ def ddeep_strategies() -> Iterator[StrategySpec]:
         "ddeep; optimal brain surgeon: Hassibi & Stork, NIPS 1992; softened targets: Hinton et al., arXiv 1503.02531",
         needs=False,
         learned=True,
+        per_k=True,
     )
 
 
