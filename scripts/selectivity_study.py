@@ -72,12 +72,13 @@ def study(alpha: float, given: argparse.Namespace) -> dict[str, Any]:
         "dataset": "cifar10",
         "data_dir": given.data_dir,
         "weights": str(folder / "model.safetensors"),
+        "precision": given.precision,
     }
     decomposed = run(RunConfig(**settings, strategy="paper", k=5)).document
     row = {
         "alpha": alpha,
         "accuracy": trained["accuracy"],
-        "selectivity": selectivity(RunConfig(**settings, strategy="paper", precision=given.precision)),
+        "selectivity": selectivity(RunConfig(**settings, strategy="paper")),
         "decomposed": decomposed["accuracy"],
         "metrics": decomposed["metrics"],
         "recipe": trained["recipe"],
