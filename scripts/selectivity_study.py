@@ -22,7 +22,7 @@ from ddeep.statistics import ClassSums, Extremes
 from ddeep.store import written_whole
 from ddeep.train_config import TrainConfig
 from ddeep.training_run import run_training
-from ddeep_plugins_builtin.metrics.class_selectivity import class_means, index
+from ddeep_plugins_builtin.metrics.class_selectivity import class_means, selectivity
 
 ALPHAS = (-20.0, -5.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 LAYERS = "*relu*"
@@ -78,7 +78,7 @@ def study(alpha: float, given: argparse.Namespace) -> dict[str, Any]:
     row = {
         "alpha": alpha,
         "accuracy": trained["accuracy"],
-        "selectivity": selectivity(RunConfig(**settings, strategy="paper")),
+        "selectivity": by_layer(RunConfig(**settings, strategy="paper")),
         "decomposed": decomposed["accuracy"],
         "metrics": decomposed["metrics"],
         "recipe": trained["recipe"],
@@ -89,13 +89,13 @@ def study(alpha: float, given: argparse.Namespace) -> dict[str, Any]:
     return row
 
 
-def selectivity(config: RunConfig) -> dict[str, float]:
+def by_layer(config: RunConfig) -> dict[str, float]:
     """The class selectivity index of every layer, on the train split, in one pass."""
     subject = open_subject(config)
     layers = subject.layers([LAYERS])
     found = subject.evidence("train", {layer: [ClassSums(), Extremes()] for layer in layers})
     assert all(evidence[Extremes()].low.min() >= 0 for evidence in found.values())
-    return {layer.name: index(class_means(found[layer])).mean().item() for layer in layers}
+    return {layer.name: selectivity(class_means(found[layer])).mean().item() for layer in layers}
 
 
 def network(row: dict[str, Any]) -> float:

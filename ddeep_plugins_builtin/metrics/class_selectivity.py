@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ddeep.context import Context
@@ -21,11 +21,20 @@ def needs(split: str) -> list[Statistic]:
     return [ClassSums(), Extremes()] if split == "train" else []
 
 
-def index(means: Float[Tensor, "c k"]) -> Float[Tensor, " k"]:
-    """SI_j = (μ_max − μ_−max) / (μ_max + μ_−max + 1e-7), μ_−max the mean over the classes other than the best."""
-    best = means.amax(0)
-    others = (means.sum(0) - best) / (len(means) - 1)
+def index(
+    best: Float[Tensor, " k"], total: Float[Tensor, " k"], classes: int | Int64[Tensor, ""]
+) -> Float[Tensor, " k"]:
+    """SI_j = (μ_max − μ_−max) / (μ_max + μ_−max + 1e-7), from the largest class mean and the sum of all.
+
+    μ_−max is the mean over the classes other than the best.
+    """
+    others = (total - best) / (classes - 1)
     return (best - others) / (best + others + EPSILON)
+
+
+def selectivity(means: Float[Tensor, "c k"]) -> Float[Tensor, " k"]:
+    """The index of every filter, from class means."""
+    return index(means.amax(0), means.sum(0), len(means))
 
 
 def class_means(evidence: Evidence) -> Float[Tensor, "p k"]:
@@ -45,4 +54,4 @@ def measure(evidence: SplitEvidence, selection: Selection | None, context: Conte
         )
         return None
     means = class_means(train)
-    return index(means).mean().item() if len(means) > 1 else None
+    return selectivity(means).mean().item() if len(means) > 1 else None

@@ -34,11 +34,12 @@ def selectivity(responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], nu
     membership = torch.zeros(num_classes, len(labels), dtype=responses.dtype, device=responses.device)
     membership[labels, torch.arange(len(labels), device=labels.device)] = 1.0
     counts = membership.sum(1)
-    present = counts > 0
-    if int(present.sum()) < 2:
-        return responses.sum() * 0.0
-    means = (membership @ responses)[present] / counts[present, None]
-    return index(means).mean()
+    # Without a look at how many classes there are, which would make a GPU's host wait for every batch.
+    absent = (counts == 0)[:, None]
+    means = membership @ responses / counts.clamp(min=1)[:, None]
+    best = means.masked_fill(absent, -torch.inf).amax(0)
+    present = (~absent).sum()
+    return torch.where(present < 2, 0.0, index(best, means.sum(0), present.clamp(min=2)).mean())
 
 
 def _check_sign(responses: Responses, checked: set[str]) -> None:
