@@ -13,6 +13,7 @@ from typing import overload
 import numpy as np
 import torch
 
+from .console import clean, note
 from .decoding import image_suffixes
 from .errors import DataError, suggestion
 from .images import FileImages
@@ -56,7 +57,11 @@ def open_class_folders(root: Path, folders: Sequence[str] | None = None, names: 
 
     Without ``folders`` the classes are the folders found (two or more), sorted. With it they are these, in this order,
     whether or not each is there, shown as ``names`` where given; any other folder is an error. Hidden files and files
-    whose ending Pillow does not know are passed over; links must stay inside ``root``.
+    whose ending Pillow does not know are passed over.
+
+    A class's folder may be a link to a folder anywhere, as subsets of large datasets are made; a note says where such
+    links lead. Below it, where nobody looks at thousands of names, a link must end at a file inside ``root`` or
+    inside a folder that some class links to.
 
     ``content_hash`` covers names, sizes and times of all files and the content of a few of them.
     """
@@ -66,7 +71,7 @@ def open_class_folders(root: Path, folders: Sequence[str] | None = None, names: 
         raise DataError(f"{root} holds {strange[0]!r}, not a class of this dataset.{suggestion(strange[0], known)}")
     if folders is None and len(found) < 2:
         raise DataError(f"{root} holds one class only, {found[0]!r}. Put two or more folders of images there.")
-    listing = _Listing(root)
+    listing = _Listing(root, found)
     present = set(found)
     for label, folder in enumerate(known):
         if folder in present:
@@ -104,11 +109,15 @@ def class_folders(root: Path) -> list[str]:
     if not root.is_dir():
         raise DataError(f"There is no folder {root}. It should hold one folder of images per class.")
     with _readable(root), os.scandir(root) as entries:
-        found = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+        found = sorted(entry.name for entry in visible if entry.is_dir())
+        broken = sorted(entry.name for entry in visible if entry.is_symlink() and not Path(entry.path).exists())
+    if broken:  # a class that silently is not there would change every figure
+        raise DataError(f"{str(root / broken[0])!r} links to nothing. Mount or restore what it links to, or remove it.")
     if not found:
         raise DataError(f"{root} holds no folders. Put the images into one folder per class: {root}/<class>/*.")
     for name in found:
-        if not name.isprintable():
+        if clean(name) != name:
             raise DataError(f"{root} holds a class named {name!r}. Rename it to printable characters.")
     return found
 
@@ -116,15 +125,17 @@ def class_folders(root: Path) -> list[str]:
 class _Listing:
     """The image files below ``root``, gathered class by class."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, classes: Sequence[str] = ()) -> None:
         self.root = root.resolve()
+        self._linked = [self._folder_outside(name) for name in classes if (self.root / name).is_symlink()]
+        if self._linked:
+            shown = f"{len(self._linked)} classes are links" if len(self._linked) > 1 else "One class is a link"
+            note(f"{shown} to folders outside {root}, to {self._linked[0]} for one.")
         self._table = FileTable(self.root)
         self._labels = array("q")
         self._hash = hashlib.sha256()
 
     def add_folder(self, folder: str, label: int) -> None:
-        if (self.root / folder).is_symlink():
-            self._check_link(folder)
         with _readable(self.root / folder):
             files = sorted(self._files(folder))
         if not files:
@@ -177,12 +188,21 @@ class _Listing:
                         status = entry.stat()
                         yield name, status.st_size, status.st_mtime_ns
 
+    def _folder_outside(self, name: str) -> Path:
+        target = (self.root / name).resolve()
+        if target.is_relative_to(self.root) or self.root.is_relative_to(target):
+            raise DataError(
+                f"{str(self.root / name)!r} links to {str(target)!r}, so that its images would count for several "
+                "classes. Remove the link, or let it lead to a folder of its own."
+            )
+        return target
+
     def _check_link(self, name: str) -> None:
         target = (self.root / name).resolve()
-        if not target.is_relative_to(self.root) or target.is_dir():
-            shown = repr(str(self.root / name))
+        if target.is_dir() or not any(target.is_relative_to(folder) for folder in (self.root, *self._linked)):
             raise DataError(
-                f"{shown} links to {str(target)!r}. Copy what it links to: only links to files inside count."
+                f"{str(self.root / name)!r} links to {str(target)!r}. Copy what it links to, or link the class's whole "
+                "folder: inside one only links to files of the dataset count."
             )
 
 

@@ -64,7 +64,45 @@ def test_links_to_files_inside_are_read(tmp_path):
     assert names_of(open_class_folders(root), root) == ["a/0.png", "b/0.png", "b/again.png"]
 
 
-@pytest.mark.parametrize("kind", ["file outside", "folder outside", "folder inside", "loop", "class", "dangling"])
+def test_a_class_may_be_a_link_to_a_folder_outside(tmp_path, capfd):
+    whole = pictures.class_folders(tmp_path / "whole", {"n1": 2, "n2": 1, "n3": 1})
+    subset = tmp_path / "subset"
+    subset.mkdir()
+    for name in ("n1", "n3"):
+        (subset / name).symlink_to(whole / name)
+    (whole / "n3" / "again.png").symlink_to(whole / "n1" / "0.png")  # inside what another class links to
+    images = open_class_folders(subset)
+    assert images.classes == ("n1", "n3")
+    assert names_of(images, subset) == ["n1/0.png", "n1/1.png", "n3/0.png", "n3/again.png"]
+    assert f"2 classes are links to folders outside {subset}, to {whole / 'n1'} for one." in capfd.readouterr().err
+
+
+def test_a_linked_class_does_not_open_what_is_beside_it(tmp_path):
+    whole = pictures.class_folders(tmp_path / "whole", {"n1": 1, "private": 1})
+    subset = pictures.class_folders(tmp_path / "subset", {"a": 1})
+    (subset / "n1").symlink_to(whole / "n1")
+    (whole / "n1" / "x.png").symlink_to(whole / "private" / "0.png")
+    with pytest.raises(DataError, match=r"n1/x\.png' links to .*private"):
+        open_class_folders(subset)
+
+
+@pytest.mark.parametrize("target", ["b", ".", "..", "b/deeper"])
+def test_a_class_that_links_to_the_others(tmp_path, target):
+    root = pictures.class_folders(tmp_path / "root", {"a": 1, "b": 1})
+    (root / "b" / "deeper").mkdir()
+    (root / "c").symlink_to(root / target)
+    with pytest.raises(DataError, match="count for several classes"):
+        open_class_folders(root)
+
+
+def test_a_class_whose_link_leads_nowhere_is_not_left_out(tmp_path):
+    root = pictures.class_folders(tmp_path, {"a": 1, "b": 1})
+    (root / "c").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(DataError, match=r"c' links to nothing"):
+        open_class_folders(root)
+
+
+@pytest.mark.parametrize("kind", ["file outside", "folder outside", "folder inside", "loop", "dangling"])
 def test_links_do_not_lead_out(tmp_path, kind):
     root = pictures.class_folders(tmp_path / "root", {"a": 1, "b": 1})
     outside = pictures.save_picture(tmp_path / "outside" / "secret.png")
@@ -73,7 +111,6 @@ def test_links_do_not_lead_out(tmp_path, kind):
         "folder outside": ("a/link", outside.parent),
         "folder inside": ("a/link", root / "b"),
         "loop": ("a/link", root / "a"),
-        "class": ("c", outside.parent),
         "dangling": ("a/link.png", tmp_path / "nothing.png"),
     }
     name, target = links[kind]
@@ -121,6 +158,19 @@ def test_class_names_that_would_play_with_the_terminal(tmp_path):
     with pytest.raises(DataError, match="printable") as caught:
         open_class_folders(tmp_path)
     assert "\x1b" not in str(caught.value)
+
+
+def test_class_names_in_any_writing(tmp_path):
+    names = ["mixed 👩‍🔬🏳️‍🌈", "می‌خواهم", "日本", "ß <b>"]
+    root = pictures.class_folders(tmp_path, dict.fromkeys(names, 1))
+    assert open_class_folders(root).classes == tuple(sorted(names))
+
+
+@pytest.mark.parametrize("sign", ["\u202e", "\u2066", "\x7f", "\x85", "\u2028", "\n"])
+def test_signs_that_hide_or_turn_a_name_are_refused(tmp_path, sign):
+    pictures.class_folders(tmp_path, {"a": 1, f"b{sign}c": 1})
+    with pytest.raises(DataError, match="printable"):
+        open_class_folders(tmp_path)
 
 
 def test_file_names_that_are_no_text(tmp_path):
