@@ -1,10 +1,11 @@
 # make run    the paper's selection on the embedded digits, from nothing but Python 3.11 and a package index
 # make test   all tests          make lint   format, lint, types and import directions
+# make bench  what ddeep costs, against goals: minutes, on a machine that does nothing else (BENCH_ARGS=--quick: a try)
 # make faults five hundred kills at random moments; whatever was lost is listed
 # make PYTHON=python3.12 ...     with another Python
 export PYTHON
 
-.PHONY: run test lint faults
+.PHONY: run test lint faults bench
 .NOTPARALLEL:
 
 run:
@@ -25,3 +26,7 @@ lint:
 faults:
 	@sh scripts/environment test
 	.venv/bin/python -m tests.faults.harness $(FAULT_ARGS)
+
+bench:
+	@sh scripts/environment test
+	.venv/bin/python -m benchmarks $(BENCH_ARGS)

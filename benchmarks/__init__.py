@@ -1,0 +1,1 @@
+"""What ddeep costs: every module with ``measure(settings)`` is a benchmark. ``python -m benchmarks --help``."""

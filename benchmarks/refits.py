@@ -1,0 +1,57 @@
+"""Refits of decomposed heads on cached responses: many side by side against one after the other.
+
+ResNet20 on CIFAR-10's train split; the masks are those of the paper's strategy for k = 1 to 10.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ddeep.context import Head
+from ddeep.experiment import Plan
+from ddeep.refit import refit, refit_all
+from ddeep.statistic import Statistic
+from ddeep.strategy import choose, needed
+
+from .cifar import plan, smaller
+from .common import Report, Settings, alternate, clocked
+
+KS = tuple(range(1, 11))
+
+
+def measure(settings: Settings) -> Report:
+    """Seconds of one refit, and how much faster ten go together."""
+    job = plan(settings)
+    head = job.context.needed_head()
+    responses, labels, masks = _prepared(job, settings)
+
+    def together() -> None:
+        refit_all(responses, labels, *head, masks)
+
+    def one_by_one() -> None:
+        for mask in masks:
+            refit(responses, labels, *head, mask)
+
+    one = masks[KS.index(5)]
+    sides = {
+        "one": clocked(lambda: refit(responses, labels, *head, one)),
+        "one by one": clocked(one_by_one),
+        "side by side": clocked(together),
+    }
+    report = Report({"images": len(labels), "k": KS})
+    report.costs = alternate(sides, settings.sized(3, 1), warm_up=settings.sized(1, 0))
+    report.add("one refit, k = 5", report.seconds("one"), "s", at_most=5)
+    report.add(f"{len(KS)} refits, one by one / side by side", report.ratio("one by one", "side by side"), at_least=1)
+    report.details["head"] = list(Head(*head).weight.shape)
+    return report
+
+
+def _prepared(job: Plan, settings: Settings) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Responses and labels of the train split, from the cache if they are there, and the masks."""
+    strategy = job.strategy
+    assert strategy is not None
+    subject = smaller(job.subject, 1024, "fp32") if settings.quick else job.subject
+    statistics: list[Statistic] = needed(strategy, list(KS))
+    evidence = subject.evidence("train", {job.layer: statistics}, [job.layer])[job.layer]
+    masks = torch.stack([choose(strategy, evidence, k, job.context).mask() for k in KS])
+    return *evidence.cached_responses(), masks

@@ -1,0 +1,92 @@
+"""Statistics alone, without a network: every first and later round that ``ddeep compare`` needs, in images a second.
+
+At C = 1,000 and K = 2,048, as for a ResNet50 on ImageNet: the needs of all strategies that take neither gradients nor
+learning, and of the metrics that every comparison shows, over random responses that a ReLU could have given. Each
+statistic by itself, in the same setting, says where the time goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ddeep.evidence import Evidence, by_round, gather_kept
+from ddeep.gathering import LayerGathering
+from ddeep.layers import Layer
+from ddeep.metric import always_measured
+from ddeep.metric import needed as needed_by_metrics
+from ddeep.plugins import registry
+from ddeep.statistic import ResponseBatch, Statistic
+from ddeep.statistics import ClassCounts
+from ddeep.strategy import needed
+
+from .common import Report, Settings, alternate, clocked
+
+CLASSES, FILTERS, BATCH, K = 1000, 2048, 256, 64
+GOAL = 10_000  # images a second on 2 cores
+CPU = torch.device("cpu")
+
+
+class Responses(NamedTuple):
+    """What a network could have given."""
+
+    responses: Tensor
+    labels: Tensor
+    zeros: Tensor
+
+
+def measure(settings: Settings) -> Report:
+    """Images a second of everything together, and of every statistic with all that it waits for."""
+    classes, filters, images = (CLASSES, FILTERS, 8192) if not settings.quick else (10, 64, 1024)
+    given = invented(images, classes, filters)
+    everything = wanted(K if not settings.quick else 5)
+    report = Report({"classes": classes, "filters": filters, "images": images, "k": K})
+    report.setting["statistics"] = [repr(s) for part in by_round([ClassCounts(), *everything]) for s in part]
+    report.setting["bytes"] = sum(
+        statistic.nbytes(classes, filters) for part in by_round([ClassCounts(), *everything]) for statistic in part
+    )
+    report.costs = alternate({"all": clocked(lambda: gather(given, everything, classes))}, settings.sized(5, 1))
+    each = {repr(one): clocked(lambda one=one: gather(given, [one], classes)) for one in everything}
+    report.costs |= alternate(each, settings.sized(3, 1))
+    report.add("images a second, everything", images / report.seconds("all"), at_least=GOAL)
+    for name in each:
+        report.add(f"images a second, {name}", images / report.seconds(name))
+    return report
+
+
+def wanted(k: int) -> list[Statistic]:
+    """All that ``ddeep compare`` gathers for strategies without gradients or learning."""
+    specs = [spec for spec in registry().strategies.values() if not spec.gradients and not spec.learned]
+    statistics = [statistic for spec in specs for statistic in needed(spec, [k])]
+    return list(dict.fromkeys([*statistics, *needed_by_metrics(always_measured(), "train")]))
+
+
+def invented(images: int, classes: int, filters: int) -> Responses:
+    """Responses with a quarter of zeros, labels in random order."""
+    source = torch.Generator().manual_seed(0)
+    responses = torch.randn(images, filters, generator=source).add_(0.6745).relu_()
+    labels = torch.randint(0, classes, (images,), generator=source)
+    return Responses(responses, labels, torch.rand(images, filters, generator=source))
+
+
+def gather(given: Responses, statistics: Sequence[Statistic], classes: int) -> Evidence:
+    """The first round batch by batch, as a pass hands them over; later rounds from the responses."""
+    filters = given.responses.shape[1]
+    first = by_round([ClassCounts(), *statistics])[0]
+    gathering = LayerGathering(first, classes, filters, CPU, None)
+    for batch in _batches(given):
+        gathering.add(batch)
+    evidence = gathering.finish(Layer("invented"), "train")
+    evidence.responses, evidence.labels = given.responses, given.labels
+    gather_kept(evidence, statistics, CPU)
+    return evidence
+
+
+def _batches(given: Responses) -> Iterator[ResponseBatch]:
+    for start in range(0, len(given.labels), BATCH):
+        rows = slice(start, start + BATCH)
+        indices = torch.arange(start, start + len(given.labels[rows]))
+        yield ResponseBatch(given.responses[rows], given.labels[rows], indices, given.zeros[rows])
