@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from ..compare_config import CompareConfig
 from ..comparison import SCHEMA
+from ..comparison_document import check_comparison_document
 from ..comparison_files import table_of
 from ..errors import DataError
 from ..figures import Plot, inline_svg
@@ -47,7 +48,12 @@ def read_comparison(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{path} is not a comparison: {error}.") from None
     if document.get("schema") != SCHEMA:
-        raise DataError(f"{path} is not a comparison this ddeep reads: schema {document.get('schema')!r}.")
+        found = str(document.get("schema"))[:60]
+        raise DataError(f"{path} is not a comparison this ddeep reads: schema {found!r}.")
+    try:
+        check_comparison_document(document)
+    except ValueError as error:
+        raise DataError(f"{path} is not a whole comparison: {error}.") from None
     return document
 
 
@@ -80,7 +86,7 @@ def comparison_page(document: dict[str, Any], plots: list[Plot]) -> str:
     )
 
 
-def _k(k: float) -> str:
+def _k(k: int | float) -> str:
     return f"{k:g}"
 
 

@@ -27,11 +27,11 @@
     });
   }
 
-  // Numbers before words, and both in their order; what is empty comes last.
-  const compare = (a, b) => {
+  // Numbers before words and dashes, whichever way (1 or -1) both are sorted.
+  const compare = (a, b, sign) => {
     const [x, y] = [numeric(a), numeric(b)];
     if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
-    return Number.isNaN(x) ? a.localeCompare(b) : x - y;
+    return sign * (Number.isNaN(x) ? a.localeCompare(b) : x - y);
   };
 
   // A table that sorts by any column.
@@ -50,7 +50,7 @@
         head.setAttribute("aria-sort", way);
         const sign = way === "ascending" ? 1 : -1;
         const text = (row) => row.cells[column].textContent.trim();
-        table.tBodies[0].append(...all("tbody tr", table).sort((a, b) => sign * compare(text(a), text(b))));
+        table.tBodies[0].append(...all("tbody tr", table).sort((a, b) => compare(text(a), text(b), sign)));
       });
     });
   }

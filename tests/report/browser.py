@@ -61,3 +61,27 @@ def requests(browser: Any) -> list[str]:
 def complaints(browser: Any) -> list[str]:
     """Everything on the console."""
     return [entry["message"] for entry in browser.get_log("browser")]
+
+
+def css(browser: Any, selector: str) -> list[Any]:
+    return browser.find_elements("css selector", selector)  # type: ignore[no-any-return]
+
+
+def one(browser: Any, selector: str) -> Any:
+    return browser.find_element("css selector", selector)
+
+
+def choose(browser: Any, selector: str, value: str) -> None:
+    """Choose in a ``<select>`` or move a slider, as a user's change would."""
+    script = "const e = arguments[0]; e.value = arguments[1]; for (const t of ['input', 'change'])"
+    browser.execute_script(f"{script} e.dispatchEvent(new Event(t))", one(browser, selector), value)
+
+
+def press(browser: Any, element: Any) -> None:
+    """Click where nothing covers it: the browser's own scrolling may leave it under the page's fixed header."""
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+    element.click()
+
+
+def column(browser: Any, table: str, place: int) -> list[str]:
+    return [cell.text for cell in css(browser, f"{table} tbody tr > :nth-child({place})") if cell.is_displayed()]

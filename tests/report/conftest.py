@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +10,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ddeep.compare_config import CompareConfig
+from ddeep.comparison import run_comparison
+from ddeep.comparison_files import save_comparison
 from ddeep.config import RunConfig
 from ddeep.experiment import run
+from ddeep.finetune_config import FinetuneConfig
+from ddeep.finetuning import finetune
 from ddeep.plugins import registry
 from ddeep.report import write_report
 from ddeep.rundir import save_run
 from ddeep.specs import resolve
 from tests.pictures import class_folders
+
+LAYERS = ("layer2.2", "layer3.2")  # of comparisons: the second feeds the head
 
 HOSTILE = (
     "<script>alert(1)<!--",
@@ -45,6 +53,35 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits_page(digits_run: Path) -> Path:
     """Its report."""
     return write_report(digits_run).page
+
+
+@pytest.fixture(scope="session")
+def finetuned_run(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, fine-tuned a little."""
+    run = shutil.copytree(digits_run, tmp_path_factory.mktemp("finetuned") / "digits")
+    finetune(run, FinetuneConfig(epochs=1, batch_size=64, lr=1e-4))
+    return run
+
+
+@pytest.fixture(scope="session")
+def finetuned_page(finetuned_run: Path) -> Path:
+    """Its report."""
+    return write_report(finetuned_run, layers=[]).page
+
+
+@pytest.fixture(scope="session")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``ddeep compare`` of four strategies on the digits, at two layers; two strategies need the one at the head."""
+    settings = CompareConfig(
+        model="resnet20", strategies=("paper", "contribution", "random", "weight"), k=(2, 5), layers=LAYERS
+    )
+    return save_comparison(run_comparison(settings), tmp_path_factory.mktemp("compared") / "digits")
+
+
+@pytest.fixture(scope="session")
+def comparison_page(comparison: Path) -> Path:
+    """Its report."""
+    return write_report(comparison).page
 
 
 @pytest.fixture(scope="session")

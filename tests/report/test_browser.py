@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ddeep.report import write_report
-from tests.report.browser import complaints, open_page, opened, requests
+from tests.report.browser import choose, column, complaints, css, one, open_page, opened, press, requests
 from tests.report.conftest import HOSTILE
 
 
@@ -26,32 +26,8 @@ def page(browser: Any, digits_page: Path) -> Any:
     return browser
 
 
-def css(browser: Any, selector: str) -> list[Any]:
-    return browser.find_elements("css selector", selector)  # type: ignore[no-any-return]
-
-
-def one(browser: Any, selector: str) -> Any:
-    return browser.find_element("css selector", selector)
-
-
-def choose(browser: Any, selector: str, value: str) -> None:
-    """Choose in a ``<select>`` or move a slider, as a user's change would."""
-    script = "const e = arguments[0]; e.value = arguments[1]; for (const t of ['input', 'change'])"
-    browser.execute_script(f"{script} e.dispatchEvent(new Event(t))", one(browser, selector), value)
-
-
-def press(browser: Any, element: Any) -> None:
-    """Click where nothing covers it: the browser's own scrolling may leave it under the page's fixed header."""
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
-    element.click()
-
-
 def sections(browser: Any) -> list[str]:
     return [section.get_attribute("data-index") for section in css(browser, ".klass") if section.is_displayed()]
-
-
-def column(browser: Any, table: str, place: int) -> list[str]:
-    return [cell.text for cell in css(browser, f"{table} tbody tr > :nth-child({place})") if cell.is_displayed()]
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -124,6 +124,23 @@ def test_confusions_are_those_of_the_saved_networks_and_agree_with_the_run(found
         assert accuracy == pytest.approx(found.document["accuracy"][stage]), stage
 
 
+def test_a_fine_tuned_run_is_judged_by_the_network_it_has_saved(finetuned_run: Path, plain: Plain) -> None:
+    found = find(finetuned_run, layers=[])
+    assert found.stages == ["full", "decomposed", "refit", "finetuned"]
+    assert found.final == "finetuned"
+    assert found.measured is not None
+    subject, saved = found.measured.subject, load(finetuned_run).eval()
+    table = torch.zeros(10, 10, dtype=torch.int64)
+    with torch.no_grad():
+        for pixels, label in zip(subject.images["test"].pixels.split(1), plain.labels, strict=True):
+            fitted = subject.network.preprocessing.normalise(subject.network.preprocessing.fit(pixels))
+            table[label, int(saved(fitted).argmax())] += 1
+    assert torch.equal(found.measured.confusions["finetuned"], table)
+    for c, row in enumerate(found.document["per_class"]):
+        assert row["finetuned"] == pytest.approx(100 * int(table[c, c]) / int(table[c].sum()))
+        assert found.drop(c) == pytest.approx(row["full"] - row["finetuned"])
+
+
 def test_top_images_are_those_with_the_largest_responses(found: Findings, plain: Plain) -> None:
     measured = found.measured
     assert measured is not None

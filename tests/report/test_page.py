@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,20 +21,9 @@ from ddeep.report.strips import MOST_TILES, shown_images
 from ddeep.report.views import MOST_CELLS, filter_order, shared_filters, shown_classes
 from tests.helpers import Outcome
 from tests.report.conftest import HOSTILE
-from tests.report.pages import read, visible
+from tests.report.pages import read, references, visible
 
 MEGABYTE = 10**6
-
-
-def references(page: str) -> list[str]:
-    """Everything a browser would fetch or go to."""
-    attributes = [
-        value
-        for _, found in read(page).elements
-        for name, value in found.items()
-        if name in ("src", "href", "xlink:href", "srcset", "action", "data", "poster", "ping", "background")
-    ]
-    return attributes + re.findall(r"url\(\s*['\"]?([^)'\"]{0,40})", page) + re.findall(r"@import[^;]*", page)
 
 
 def test_nothing_is_fetched(digits_page: Path) -> None:
@@ -71,6 +59,21 @@ def test_everything_is_there(digits_run: Path, digits_page: Path) -> None:
     assert len([a for a in page.of("li") if a.get("class") == "filter"]) == 50
     assert len([a for a in page.of("span") if a.get("class", "").startswith("tile f")]) == 300
     assert len(page.of("svg")) == 2
+
+
+def test_every_stage_of_a_fine_tuned_run(finetuned_run: Path, finetuned_page: Path) -> None:
+    document = json.loads((finetuned_run / "run.json").read_text())
+    text, page = visible(finetuned_page), read(finetuned_page)
+    stages = ["full", "decomposed", "refit", "finetuned"]
+    for stage in stages:
+        assert f"{stage}{document['accuracy'][stage]:.2f} %" in text
+    head, *rows = page.tables["by-class"]
+    assert head == ["class", "images", *stages, "lost", "filters, best first"]
+    for shown, row in zip(rows, document["per_class"], strict=True):
+        assert shown[:2] == [row["class"], str(row["images"])]
+        assert shown[2:6] == [f"{row[stage]:.2f}" for stage in stages]
+        assert shown[6] == number(row["full"] - row["finetuned"])
+    assert "Finetuned − full" in text
 
 
 def test_images_are_described_and_tables_named(digits_page: Path) -> None:
