@@ -75,7 +75,8 @@ def examine(spec: ModelSpec, size: int | None = None) -> Examined:
             f"{spec.name} does not run on images of {size} × {size}: {reason.rstrip('.')}. Try another --size."
         ) from error
     if spec.head and spec.layer:
-        anatomy = Anatomy(spec.head, Layer(spec.layer, spec.pool))
+        axes = next((row.axes for row in layers if row.name == spec.layer), None)
+        anatomy = Anatomy(spec.head, layer_with(spec.layer, spec.pool, axes))
     return Examined(module, size, layers, anatomy)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .anatomy import find_anatomy
+from .anatomy import find_anatomy, find_layers
 from .authors import FinalHead, split_final_head
 from .context import Head
 from .decomposition import linear_head
@@ -162,7 +162,13 @@ def head_if_fed(module: nn.Module, head: str, layer: Layer, example: Tensor) -> 
 
 
 def find_parts(network: Network, example: Tensor) -> Network:
-    """Fill in the head and layer that the spec left out, by tracing ``example`` (square images)."""
+    """Fill in the head and layer that the spec left out, and the layout of a layer it names: by tracing ``example``.
+
+    The images must be square.
+    """
+    if network.layer is not None:
+        named = find_layers(network.module, [network.layer.name], example, network.layer.pool)
+        network = replace(network, layer=named[0])
     if network.head is not None and network.layer is not None:
         return network
     found = find_anatomy(network.module, example, network.head)

@@ -105,7 +105,7 @@ def build_regularizer(
         head, layer = found.head, layer or found.layer
     if head is None or layer is None:
         raise ConfigError(f"The regularizer {spec.name!r} needs a final linear layer and the layer that feeds it.")
-    layers = find_layers(module, config.layers, example, pool) if config.layers else [layer]
+    layers = find_layers(module, config.layers or [layer.name], example, pool)
     filters = _count_filters(module, layers, example)
     return Regularizer(
         spec.name, resolve(spec.build)(classes, filters, head=find_module(module, head, "head"), **options), layers

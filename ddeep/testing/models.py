@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..anatomy import find_anatomy
+from ..anatomy import describe_layers, find_anatomy
+from ..axes import layer_with
 from ..errors import WeightsError
-from ..layers import Layer, find_module, pool_responses
+from ..layers import find_module, pool_responses
 from ..plugins import registry
 from ..preprocessing import Preprocessing
 from ..specs import ModelFamily, ModelSpec, WeightsSpec, resolve
@@ -90,7 +91,8 @@ def _is_deterministic(spec: ModelSpec, _data_dir: Path) -> None:
 def _names_its_head_and_layer(spec: ModelSpec, _data_dir: Path) -> None:
     module, images = _built(spec)
     found = find_anatomy(module, images, spec.head)
-    layer = Layer(spec.layer, spec.pool, found.layer.layout if found.layer else "NCHW") if spec.layer else found.layer
+    axes = {row.name: row.axes for row in describe_layers(module, images)}
+    layer = layer_with(spec.layer, spec.pool, axes.get(spec.layer)) if spec.layer else found.layer
     broken_unless(
         found.head is not None and layer is not None,
         f"No head, or no layer that feeds it, is found: {found.problem}",
