@@ -42,6 +42,14 @@ def ddeep_strategies() -> Iterator[StrategySpec]:
         learned=True,
     )
     yield _strategy(
+        "elastic-net",
+        "largest weights of the sparsest elastic-net head in which every class has k",
+        "Wong et al., Leveraging sparse linear layers for debuggable deep networks, ICML 2021",
+        needs=False,
+        learned=True,
+        per_k=True,
+    )
+    yield _strategy(
         "pruned-refit",
         "filters of all classes chosen jointly: a fitted head pruned, then improved by swaps",
         "ddeep; optimal brain surgeon: Hassibi & Stork, NIPS 1992; softened targets: Hinton et al., arXiv 1503.02531",
