@@ -143,10 +143,24 @@ def improve(head: SparseHead) -> SparseHead:
 
 
 def swaps(head: SparseHead) -> Int64[Tensor, "s 3"]:
-    """The best swap of every class as (class, filter out, filter in), best first, by the quadratic model.
+    """The best swap of every class as (class, filter out, filter in), best first, by the quadratic model."""
+    table, used, width = gains(head), head.used, head.objective.width
+    best, into = table.max(1)
+    found = []
+    for c in range(head.objective.classes):
+        mine = torch.nonzero(used // width == c)[:, 0]
+        row = mine[best[mine].argmax()]
+        if best[row] > LEAST_GAIN * head.loss:
+            found.append((best[row].item(), c, int(used[row]) % width, int(into[row]) % width))
+    return torch.tensor([swap[1:] for swap in sorted(found, reverse=True)], dtype=torch.int64).view(-1, 3)
+
+
+def gains(head: SparseHead) -> Float[Tensor, "p q"]:
+    """What taking out a parameter in use (row) and taking in another (column) gains by the quadratic model.
 
     With H the Hessian, g the gradient, S the parameters in use: taking i out costs w_i² / 2[H_SS⁻¹]_ii; taking j in
-    gains g̃_j² / 2s̃_j, gradient and curvature of j after the others have adjusted to both.
+    gains g̃_j² / 2s̃_j, gradient and curvature of j after the others have adjusted to both. -∞ for what is no swap
+    within a class.
     """
     objective, used = head.objective, head.used
     between, diagonal = objective.reach(head.weight, used)
@@ -157,18 +171,8 @@ def swaps(head: SparseHead) -> Int64[Tensor, "s 3"]:
     weight, spread = head.weight.flatten()[used], inverse.diagonal()
     slopes = slope - spill * (weight / spread)[:, None]
     curvatures = curvature + spill.square() / spread[:, None]
-    gains = slopes.square() / curvatures.clamp(min=1e-12) / 2 - (weight.square() / spread / 2)[:, None]
-    width = objective.width
-    biases = torch.arange(width - 1, head.weight.numel(), width)
-    gains[:, head.support.flatten()] = -torch.inf
-    gains[torch.isin(used, biases)] = -torch.inf
-    same = (used // width)[:, None] == torch.arange(head.weight.numel()) // width
-    gains = torch.where(same, gains, -torch.inf)
-    best, into = gains.max(1)
-    found = []
-    for c in range(objective.classes):
-        mine = torch.nonzero(used // width == c)[:, 0]
-        row = mine[best[mine].argmax()]
-        if best[row] > LEAST_GAIN * head.loss:
-            found.append((best[row].item(), c, int(used[row]) % width, int(into[row]) % width))
-    return torch.tensor([swap[1:] for swap in sorted(found, reverse=True)], dtype=torch.int64).view(-1, 3)
+    found = slopes.square() / curvatures.clamp(min=1e-12) / 2 - (weight.square() / spread / 2)[:, None]
+    owners, places = used // objective.width, used % objective.width
+    same = owners[:, None] == torch.arange(head.weight.numel()) // objective.width
+    swap = same & ~head.support.flatten() & (places < objective.width - 1)[:, None]
+    return torch.where(swap, found, -torch.inf)

@@ -1,0 +1,85 @@
+"""What ``pruned-refit`` minimises, its best selection by trying all, and the quadratic model from autograd's Hessian.
+
+Heads are tables (C, K + 1), the biases last, in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations, product
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax, xlogy
+from torch import Tensor
+
+BIAS_PENALTY = 1e-6
+
+
+def objective(head: Tensor, inputs: Tensor, targets: Tensor, penalty: Tensor) -> Tensor:
+    """Mean over images of Σ_c t_c·ln(t_c / p_c), plus Σ_j penalty_j·Σ_c w_cj² / 2, biases having a penalty of 1e-6."""
+    weight, bias = head[:, :-1], head[:, -1]
+    shares = torch.softmax(inputs @ weight.T + bias, dim=1)
+    terms = torch.where(targets > 0, targets * (targets.clamp(min=1e-300) / shares).log(), 0.0)
+    return terms.sum(1).mean() + (penalty * weight.square()).sum() / 2 + BIAS_PENALTY * bias.square().sum() / 2
+
+
+def slopes(head: Tensor, inputs: Tensor, targets: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient and Hessian of the objective, by flat positions in the table."""
+    size = head.shape
+
+    def flat(values: Tensor) -> Tensor:
+        return objective(values.view(size), inputs, targets, penalty)
+
+    gradient = torch.autograd.functional.jacobian(flat, head.flatten())
+    return gradient, torch.autograd.functional.hessian(flat, head.flatten())
+
+
+def minimum(inputs: Tensor, targets: Tensor, penalty: Tensor, support: Tensor) -> tuple[float, Tensor]:
+    """The least value over heads that are zero outside ``support`` (biases free), by BFGS, and where it is."""
+    free = np.c_[support.numpy(), np.ones(len(support), dtype=bool)]
+    columns = np.c_[inputs.numpy(), np.ones(len(inputs))]
+    penalties, goal = np.append(penalty.numpy(), BIAS_PENALTY), targets.numpy()
+    entropy = -xlogy(goal, goal).sum() / len(goal)
+    head = np.zeros(free.shape)
+
+    def both(values: np.ndarray) -> tuple[float, np.ndarray]:
+        head[free] = values
+        shares = log_softmax(columns @ head.T, axis=1)
+        value = -(goal * shares).sum() / len(goal) - entropy + (penalties * head**2).sum() / 2
+        slope = (np.exp(shares) - goal).T @ columns / len(goal) + penalties * head
+        return value, slope[free]
+
+    found = minimize(both, np.zeros(free.sum()), jac=True, method="BFGS", options={"gtol": 1e-7})
+    head[free] = found.x
+    return float(found.fun), torch.from_numpy(head)
+
+
+def supports(classes: int, filters: int, k: int) -> Iterator[Tensor]:
+    """Every way to give each class k filters."""
+    for rows in product(combinations(range(filters), k), repeat=classes):
+        support = torch.zeros(classes, filters, dtype=torch.bool)
+        for c, row in enumerate(rows):
+            support[c, list(row)] = True
+        yield support
+
+
+def losses(inputs: Tensor, targets: Tensor, penalty: Tensor, k: int) -> list[float]:
+    """The least value for every selection of k filters per class, sorted."""
+    classes, filters = targets.shape[1], inputs.shape[1]
+    return sorted(minimum(inputs, targets, penalty, support)[0] for support in supports(classes, filters, k))
+
+
+def change(
+    gradient: Tensor, hessian: Tensor, values: Tensor, used: list[int], out: int, into: int | None = None
+) -> tuple[float, Tensor]:
+    """The least of gᵀd + dᵀHd / 2 with parameter ``out`` at zero, and the values there.
+
+    Parameters outside ``used`` stay as they are, except ``into``.
+    """
+    step = torch.zeros_like(values)
+    step[out] = -values[out]
+    free = sorted({*used, into} - {out, None})
+    step[free] = torch.linalg.solve(hessian[free][:, free], -gradient[free] - hessian[free, out] * step[out])
+    return float(gradient @ step + step @ hessian @ step / 2), values + step
