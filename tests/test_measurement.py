@@ -26,7 +26,8 @@ def test_one_pass_for_all_layers_and_what_it_writes(
 
     monkeypatch.setattr(evidence_pass, "run_share", counted)
     monkeypatch.setenv("DDEEP_CACHE", str(tmp_path / "cache"))
-    words = ["measure", "--model", "resnet20", "--layers", "layer?.?", "--metrics", "psi,psi:0.9,class-selectivity"]
+    words = ["measure", "--model", "resnet20", "--layers", "layer1.?,layer2.?", "layer3.?"]
+    words += ["--metrics", "psi,psi:0.9", "class-selectivity"]
     done = cli_here(*words, "--out", tmp_path / "out", "--json")
     assert done.status == 0, done.err
     assert passes == ["train"]  # no metric here needs the test split

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import console
+from .lists import separated
 from .options import (
     BatchSizeOption,
     ConfigOption,
@@ -31,11 +32,11 @@ from .options import (
 def measure(
     model: ModelOption = None,
     layers: Annotated[
-        list[str] | None, typer.Option(help="Layers: names or globs, with commas or repeated (default: the head's).")
+        list[str] | None, typer.Option(help="Names of layers or globs (default: the one feeding the head).")
     ] = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option(help="Metrics, with commas or repeated, such as psi:0.9; or all: `ddeep list metrics`."),
+        typer.Option(help="Metrics, such as psi:0.9, or all: `ddeep list metrics` (default: those of every run)."),
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="How to select, for metrics of a selection.")] = None,
     k: Annotated[str | None, typer.Option(help="Filters per class of that selection.")] = None,
@@ -54,10 +55,12 @@ def measure(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how selective layers are and what their classes share."""
+    """Measure how selective layers are and what their classes share.
+
+    Options with several values take them with commas or apart: --layers 'layer1*,layer2*' or --metrics psi pmi.
+    """
     given = {name: value for name, value in locals().items() if name not in ("config", "as_json")}
-    for name in ("layers", "metrics"):
-        given[name] = tuple(part for text in given[name] for part in text.split(",") if part) if given[name] else None
+    given.update({name: separated(given[name]) for name in ("layers", "metrics")})
     from ..config import read_config
     from ..measurement import MeasureConfig, run_measurement, save_measurement, table_of
     from ..rundir import check_out
