@@ -16,8 +16,8 @@ from .layers import Layer
 from .statistic import ResponseBatch, Statistic
 from .statistics import ClassCounts
 
-# Rows handed to the statistics at once: enough to make their cost small, few enough to stay in the processor's cache.
-CHUNK = 2048
+CHUNK = 2048  # images handed to the statistics at once: enough to make what each call costs small
+KEPT_CHUNK = 8192  # of kept responses, where tables larger than the processor's cache are gone through for each chunk
 
 S = TypeVar("S", bound=Statistic)
 
@@ -84,8 +84,8 @@ def chunks(
     responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], device: torch.device
 ) -> Iterator[ResponseBatch]:
     """Kept responses, a chunk at a time, on ``device``."""
-    for start in range(0, len(labels), CHUNK):
-        rows = slice(start, start + CHUNK)
+    for start in range(0, len(labels), KEPT_CHUNK):
+        rows = slice(start, start + KEPT_CHUNK)
         indices = torch.arange(start, start + len(labels[rows]), device=device)
         yield ResponseBatch(responses[rows].to(device), labels[rows].to(device), indices)
 
@@ -102,11 +102,21 @@ def gather_kept(evidence: Evidence, statistics: Iterable[Statistic], device: tor
             statistic.start(evidence.classes, evidence.filters, device)
             statistic.prepare(evidence.statistics)
         for batch in chunks(responses, labels, device):
-            for statistic in lacking:
-                statistic.update(batch)
+            feed(lacking, batch)
         for statistic in lacking:
-            statistic.load_state(statistic.state())
+            statistic.to_cpu()
             evidence.statistics[statistic] = statistic
+
+
+def feed(statistics: Collection[Statistic], batch: ResponseBatch) -> None:
+    """Add a batch to all ``statistics``, which share what they derive of it."""
+    by_image = [statistic for statistic in statistics if not statistic.by_filter]
+    for block in batch.blocks() if by_image else ():
+        for statistic in by_image:
+            statistic.update(block)
+    for statistic in statistics:
+        if statistic.by_filter:
+            statistic.update(batch)
 
 
 def refuse_what_does_not_fit(

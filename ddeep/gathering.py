@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ConfigError, DataError
-from .evidence import CHUNK, Evidence, by_round, refuse_what_does_not_fit
+from .evidence import CHUNK, Evidence, by_round, feed, refuse_what_does_not_fit
 from .inference import Precision, autocast
 from .layers import Layer
-from .statistic import ResponseBatch, Statistic
+from .statistic import BLOCK, ResponseBatch, Statistic
 from .statistics import ClassCounts
 from .taps import Taps
 
@@ -122,6 +122,8 @@ class LayerGathering:
         self.statistics = {twin: twin for twin in twins}
         self._rows: list[ResponseBatch] = []
         self._waiting = 0
+        # Where one batch makes several blocks already, nothing is gained by joining it with others.
+        self._enough = min(CHUNK, max(1, 4 * BLOCK // filters)) if device.type == "cpu" else CHUNK
         self.finite = torch.ones((), dtype=torch.bool, device=device)
         for statistic in self.statistics:
             statistic.start(classes, filters, device)
@@ -130,7 +132,7 @@ class LayerGathering:
         """Add a batch."""
         self._rows.append(batch)
         self._waiting += len(batch.labels)
-        if self._waiting >= CHUNK:
+        if self._waiting >= self._enough:
             self.flush()
 
     def flush(self) -> None:
@@ -139,9 +141,9 @@ class LayerGathering:
             return
         batch = join(self._rows)
         self._rows, self._waiting = [], 0
-        self.finite &= torch.isfinite(batch.responses).all()
-        for statistic in self.statistics:
-            statistic.update(batch)
+        low, high = torch.aminmax(batch.responses)  # NaN if any is
+        self.finite &= torch.isfinite(low) & torch.isfinite(high)
+        feed(self.statistics, batch)
         if self.kept is not None:
             self.kept[batch.indices.to(self.kept.device)] = batch.responses.to(self.kept.device)
 
@@ -173,7 +175,7 @@ class LayerGathering:
                 "of the preprocessing; in bf16, try --precision fp32."
             )
         for statistic in self.statistics:
-            statistic.load_state(statistic.state())
+            statistic.to_cpu()
         counts = self.statistics[ClassCounts()].state()["counts"]
         return Evidence(layer, split, counts, self.filters, dict(self.statistics), self.kept)
 

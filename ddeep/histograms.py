@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,8 +10,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from .statistic import ResponseBatch, Statistic, accumulator, exact_device
-from .statistics import Extremes
+from .statistic import BLOCK, ResponseBatch, Statistic, accumulator, exact_device
+from .statistics import Extremes, count_pairs
 
 
 def bin_responses(
@@ -21,8 +22,14 @@ def bin_responses(
     The smallest value is often shared by many images (the zeros of a ReLU), which so stay exact ties.
     """
     width = (high - low) / (bins - 1)
-    above = torch.where(responses > low, (responses - low) / torch.where(width > 0, width, 1.0) + 1, 0.0)
-    return above.long().clamp(max=bins - 1)
+    steps = (responses - low).div_(torch.where(width > 0, width, torch.inf))
+    # One more for all but the smallest, without a choice by value: the processor would guess wrong too often.
+    return steps.add_(steps.sign()).clamp_(max=bins - 1).long()
+
+
+def _row_numbers(table: Int64[Tensor, "j n"]) -> Int64[Tensor, " jn"]:
+    """The number of its row, for every entry of ``table``."""
+    return torch.arange(len(table), device=table.device).repeat_interleave(table.shape[1])
 
 
 @dataclass(unsafe_hash=True)
@@ -44,11 +51,21 @@ class _Binned(Statistic):
         responses = batch.doubles
         return bin_responses(responses, self._low.to(responses.device), self._high.to(responses.device), self.bins)
 
+    def binned_by_filter(self, batch: ResponseBatch) -> Iterator[tuple[slice, Int64[Tensor, "j n"]]]:
+        """The bins of some filters at a time, a filter in a row: what is looked up for it stays in the cache."""
+        rows = torch.cat([self.binned(block).int().T for block in batch.blocks()], 1)
+        filters, images = rows.shape
+        some = max(1, BLOCK // images)
+        for start in range(0, filters, some):
+            columns = slice(start, start + some)
+            yield columns, rows[columns].long()
+
 
 @dataclass(unsafe_hash=True)
 class Histogram(_Binned):
     """How many images have a response in each bin, filter by bin, all classes together."""
 
+    by_filter: ClassVar[bool] = True
     memory: ClassVar[str] = "8*K*bins"
     counts: Int64[Tensor, "k b"] = accumulator()
 
@@ -56,9 +73,8 @@ class Histogram(_Binned):
         self.counts = torch.zeros(filters, self.bins, dtype=torch.int64, device=exact_device(device))
 
     def update(self, batch: ResponseBatch) -> None:
-        binned = self.binned(batch)
-        cells = torch.arange(binned.shape[1], device=binned.device) * self.bins + binned
-        self.counts.view(-1).index_add_(0, cells.reshape(-1), torch.ones_like(cells.reshape(-1)))
+        for columns, binned in self.binned_by_filter(batch):
+            count_pairs(self.counts[columns], _row_numbers(binned), binned.view(-1))
 
 
 @dataclass(unsafe_hash=True)
@@ -74,8 +90,7 @@ class ClassHistogram(_Binned):
     def update(self, batch: ResponseBatch) -> None:
         binned = self.binned(batch)
         filters = batch.exact_labels[:, None] * binned.shape[1] + torch.arange(binned.shape[1], device=binned.device)
-        cells = (filters * self.bins + binned).reshape(-1)
-        self.counts.view(-1).index_add_(0, cells, torch.ones_like(cells))
+        count_pairs(self.counts.view(-1, self.bins), filters.view(-1), binned.view(-1))
 
 
 @dataclass(unsafe_hash=True)
@@ -87,6 +102,7 @@ class RankSums(_Binned):
     classes by filters by bins, which would not fit for a thousand classes, is never made.
     """
 
+    by_filter: ClassVar[bool] = True
     memory: ClassVar[str] = "16*C*K"
     doubled: Int64[Tensor, "c k"] = accumulator()
     shared: Int64[Tensor, "c k"] = accumulator()
@@ -102,15 +118,19 @@ class RankSums(_Binned):
         super().prepare(complete)
         histogram = complete[Histogram(self.bins)]
         assert isinstance(histogram, Histogram)
-        self._same = histogram.counts
         self._doubled = 2 * histogram.counts.cumsum(1) - histogram.counts
+        self._others = histogram.counts - 1
+        self._others[:, 0] = 0
 
     def update(self, batch: ResponseBatch) -> None:
-        binned = self.binned(batch).T
-        device = binned.device
-        same = (self._same.to(device).gather(1, binned) - 1) * (binned > 0)
-        self.doubled.index_add_(0, batch.exact_labels, self._doubled.to(device).gather(1, binned).T)
-        self.shared.index_add_(0, batch.exact_labels, same.T)
+        labels, classes = batch.exact_labels, len(self.doubled)
+        for columns, binned in self.binned_by_filter(batch):
+            cells = (_row_numbers(binned) * classes).view_as(binned) + labels
+            for table, sums in ((self._doubled, self.doubled), (self._others, self.shared)):
+                values = table[columns].to(binned.device).gather(1, binned)
+                part = torch.zeros(len(binned), classes, dtype=torch.int64, device=binned.device)
+                part.view(-1).index_add_(0, cells.view(-1), values.view(-1))
+                sums[:, columns] += part.T
 
     def areas(self, counts: Int64[Tensor, " c"]) -> tuple[Float[Tensor, "c k"], Float[Tensor, "c k"]]:
         """Area under the ROC curve of every class against all other images, by filter, and a bound of its error.

@@ -7,7 +7,7 @@ and merging, gives the same counts exactly and the same sums to 1e-9 relative.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
@@ -15,6 +15,11 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+from .ranking import rank_magnitudes
+
+# Responses to work on at once: few enough for what is computed of them to stay in the processor's cache.
+BLOCK = 2**17
 
 Reduction = Literal["sum", "min", "max"]
 
@@ -45,9 +50,7 @@ class ResponseBatch:
 
     @cached_property
     def _ranked(self) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n k"]]:
-        # A stable sort puts the smaller index first among equals, as the tie rule asks.
-        values, order = torch.sort(self.responses.abs(), dim=1, descending=True, stable=True)
-        return values, order
+        return rank_magnitudes(self.responses)
 
     @property
     def ranking(self) -> Int64[Tensor, "n k"]:
@@ -59,6 +62,26 @@ class ResponseBatch:
         """Cumulative |response|, largest first, in float64."""
         values = self._ranked[0]
         return values.to(exact_device(values.device)).double().cumsum(1)
+
+    def blocks(self) -> Iterator[ResponseBatch]:
+        """The batch in parts of some images each; whole where it is small, or on a device that wants much at once."""
+        images, filters = self.responses.shape
+        most = max(1, BLOCK // filters)
+        if images <= most or self.responses.device.type != "cpu":
+            yield self
+            return
+        for start in range(0, images, most):
+            yield self.rows(slice(start, start + most))
+
+    def rows(self, wanted: slice) -> ResponseBatch:
+        """Some of the images."""
+        extras = (self.zeros, self.gradient_activation, self.logits)
+        return ResponseBatch(
+            self.responses[wanted],
+            self.labels[wanted],
+            self.indices[wanted],
+            *(None if extra is None else extra[wanted] for extra in extras),
+        )
 
 
 def exact_device(device: torch.device | str) -> torch.device:
@@ -76,10 +99,11 @@ class Statistic:
     """Base of all statistics; subclasses are ``@dataclass(unsafe_hash=True)`` with ``accumulator()`` fields.
 
     ``extras`` names what it reads of a batch beyond the responses; ``memory`` its bytes as a formula in C, K and
-    its own parameters.
+    its own parameters. ``by_filter``: it goes through a batch filter by filter, so it wants many images at once.
     """
 
     extras: ClassVar[frozenset[str]] = frozenset()
+    by_filter: ClassVar[bool] = False
     memory: ClassVar[str]
 
     def after(self) -> tuple[Statistic, ...]:
@@ -118,6 +142,11 @@ class Statistic:
         """Take copies of accumulators saved by ``state``."""
         for name in self.reductions():
             setattr(self, name, state[name].clone())
+
+    def to_cpu(self) -> None:
+        """Bring the accumulators to the CPU, without a copy where they are there."""
+        for name in self.reductions():
+            setattr(self, name, getattr(self, name).cpu())
 
     def twin(self) -> Self:
         """Another statistic of the same parameters, not started."""

@@ -22,7 +22,7 @@ def _sums(rows: int, columns: int, device: torch.device | str) -> Float[Tensor, 
 
 def count_pairs(table: Int64[Tensor, "r c"], rows: Int64[Tensor, " n"], columns: Int64[Tensor, " n"]) -> None:
     """Add one to ``table[rows[i], columns[i]]`` for every i, in place."""
-    table.view(-1).index_add_(0, rows * table.shape[1] + columns, torch.ones_like(rows))
+    table.view(-1).index_add_(0, rows * table.shape[1] + columns, rows.new_ones(()).expand_as(rows))
 
 
 @dataclass(unsafe_hash=True)
@@ -133,7 +133,7 @@ class MassHistogram(Statistic):
 
     def update(self, batch: ResponseBatch) -> None:
         total = batch.cumulative[:, -1:]
-        leading = (batch.cumulative < self.q * total).sum(1).to(batch.labels.device)
+        leading = torch.searchsorted(batch.cumulative, self.q * total)[:, 0].to(batch.labels.device)
         heard = (total[:, 0] > 0).to(batch.labels.device).long()
         self.silent.index_add_(0, batch.labels, 1 - heard)
         self.counts.view(-1).index_add_(0, batch.labels * self.counts.shape[1] + leading, heard)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ddeep import evidence as evidence_module
 from ddeep import gathering as gathering_module
+from ddeep import statistic as statistic_module
 from ddeep.errors import ConfigError, DataError
 from ddeep.evidence import Evidence, by_round, count_classes, gather_kept
 from ddeep.gathering import Gathering
@@ -52,7 +53,8 @@ def gather(
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks small enough for a few images to make several."""
-    monkeypatch.setattr(evidence_module, "CHUNK", 16)
+    monkeypatch.setattr(evidence_module, "KEPT_CHUNK", 16)
+    monkeypatch.setattr(statistic_module, "BLOCK", 5 * FILTERS)
     monkeypatch.setattr(gathering_module, "CHUNK", 16)
 
 
@@ -208,10 +210,13 @@ def test_no_batch_makes_the_host_wait(transfers: list[str]) -> None:
     assert "item" in transfers  # the check for NaN, once: the fixture does see calls
 
 
-def test_statistics_see_chunks_not_batches(small_chunks: None) -> None:  # noqa: ARG001
+@pytest.mark.parametrize("whole", [False, True])
+def test_statistics_see_chunks_not_batches(small_chunks: None, whole: bool) -> None:  # noqa: ARG001
+    """In blocks that fit the processor's cache, or whole where they go through them filter by filter."""
     seen: list[int] = []
 
     class Sizes(ClassCounts):
+        by_filter: ClassVar[bool] = whole
         memory: ClassVar[str] = ClassCounts.memory
 
         def update(self, batch: ResponseBatch) -> None:
@@ -220,7 +225,7 @@ def test_statistics_see_chunks_not_batches(small_chunks: None) -> None:  # noqa:
 
     images, labels = pictures(50)
     gather(toy(), batched(images, labels, 3), {RELU: [Sizes()]})
-    assert seen == [18, 18, 14]
+    assert seen == ([18, 18, 14] if whole else [5, 5, 5, 3, 5, 5, 5, 3, 5, 5, 4])
 
 
 def test_a_pass_without_images_is_an_error() -> None:
