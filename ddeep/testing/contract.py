@@ -102,7 +102,10 @@ def _records(plugin: str | None) -> list[PluginRecord]:
         ]
         if not records:
             near = suggestion(plugin, {r.distribution for r in registry().plugins})
-            raise PluginError(f"No plugin {plugin!r} is installed.{near} `ddeep plugins` lists them.")
+            raise PluginError(
+                f"No plugin {plugin!r} is installed.{near} `ddeep plugins` lists them; a package in a folder is "
+                "installed with `pip install --editable FOLDER`."
+            )
     for record in records:
         if plugin is not None and record.status != "loaded":
             raise PluginError(f"The plugin {record.key} was not loaded: {record.error}")
