@@ -19,7 +19,7 @@ from torch import nn
 from . import console, distributed
 from .accuracy import accuracy, confusions
 from .config import RunConfig
-from .decomposition import decompose
+from .decomposition import decompose, linear_head
 from .errors import CacheError, ConfigError
 from .evaluation import accuracy_by_class, accuracy_percent
 from .experiment import build_subject
@@ -122,16 +122,32 @@ def read_settings(folder: Path) -> FinetuneConfig:
 
 
 def _start(folder: Path, document: dict[str, Any], subject: Subject, config: FinetuneConfig) -> nn.Module:
-    """The network to fine-tune: the run's own, or with the head as it was before the refit."""
+    """The network to fine-tune: the run's own, or with the head as it was before the refit.
+
+    A refitted head is scaled to the size it had before. On a train split that the network knows by heart a refit makes
+    logits so sure of themselves that they leave no gradient to learn from; scaled, they rank the classes as before.
+    """
     if document["accuracy"].get("decomposed") is None:
         raise ConfigError(
             f"The run in {folder} has no decomposed head (its layer does not feed the head): select at the layer that "
             "feeds it."
         )
     if not config.no_refit:
-        return load(folder)
+        module = load(folder)
+        if _whence(document, config) == "refit":
+            _match_size(linear_head(module, document["head"]), linear_head(subject.network.module, document["head"]))
+        return module
     selection = Selection.load(folder / "selection.json", num_classes=len(subject.classes))
     return decompose(subject.network.module, selection, head=document["head"])
+
+
+@torch.no_grad()
+def _match_size(refitted: nn.Linear, original: nn.Linear) -> None:
+    """Scale ``refitted`` to the norm that ``original`` has on the weights it keeps."""
+    scale = (original.weight.cpu() * (refitted.weight != 0)).norm() / refitted.weight.norm()
+    if scale.isfinite() and scale > 0:
+        refitted.weight.mul_(scale)
+        refitted.bias.mul_(scale)
 
 
 def _whence(document: dict[str, Any], config: FinetuneConfig) -> str:

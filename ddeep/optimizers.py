@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from .errors import ConfigError
 from .objective import Objective
 from .recipes import Recipe
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def make_optimizer(objective: Objective, recipe: Recipe) -> torch.optim.Optimizer:
@@ -28,8 +30,21 @@ def make_optimizer(objective: Objective, recipe: Recipe) -> torch.optim.Optimize
 
 
 def make_moving_average(module: nn.Module, decay: float) -> AveragedModel | None:
-    """An average of weights and buffers that each step moves towards the module; None for a decay of 0."""
+    """An average of weights and buffers that each step moves towards the module; None for a decay of 0.
+
+    The t-th step moves it by 4 / (t + 3) at first and by 1 - ``decay`` once that is more: an average over the last
+    quarter of so few steps, not one of where they began (Shamir & Zhang, ICML 2013, polynomial-decay averaging, η = 3).
+    """
     if not decay:
         return None
-    update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def update(averages: Tensors, currents: Tensors, steps: Tensor | int) -> None:
+        if not averages[0].is_floating_point():
+            torch._foreach_copy_(averages, currents)
+            return
+        share = (4 / (torch.as_tensor(steps) + 4)).clamp(min=1 - decay).to(averages[0].dtype)
+        for average, current in zip(averages, currents, strict=True):
+            average.lerp_(current, share)
+
     return AveragedModel(module, multi_avg_fn=update, use_buffers=True)
