@@ -130,7 +130,7 @@ class RankSums(_Binned):
                 values = table[columns].to(binned.device).gather(1, binned)
                 part = torch.zeros(len(binned), classes, dtype=torch.int64, device=binned.device)
                 part.view(-1).index_add_(0, cells.view(-1), values.view(-1))
-                sums[:, columns] += part.T
+                sums[:, columns].add_(part.T)
 
     def areas(self, counts: Int64[Tensor, " c"]) -> tuple[Float[Tensor, "c k"], Float[Tensor, "c k"]]:
         """Area under the ROC curve of every class against all other images, by filter, and a bound of its error.
