@@ -103,9 +103,9 @@ def finetune(
 ) -> None:
     """Train the whole network through its decomposed head.
 
-    The paper's settings are the defaults (one epoch of Adam at 2e-4 in batches of 256). The last epoch counts: none is
-    chosen by its accuracy on the test split, and images held out of the train split would rank epochs badly, for the
-    checkpoint has seen them.
+    The paper's settings are the defaults (one epoch of Adam at 2e-4 in batches of 256); what is kept is a moving average
+    of the weights (--ema 0: the last ones). The last epoch counts: none is chosen by its accuracy on the test split, and
+    images held out of the train split would rank epochs badly, for the checkpoint has seen them.
     """
     given = {name: value for name, value in locals().items() if value is not None}
     for name in ("target", "head", "out", "resume", "as_json"):
