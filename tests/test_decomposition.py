@@ -72,6 +72,64 @@ def test_weights_outside_the_selection_get_no_gradient() -> None:
     assert (grad[selection.mask()] != 0).any()  # type: ignore[index, operator]
 
 
+@pytest.fixture
+def wide() -> DecomposedLinear:
+    """A head wide enough for a sparse product; one class has no filter, one has many."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(100, 512, generator=generator) < 0.02
+    mask[3], mask[7, :300] = False, True
+    return DecomposedLinear(
+        torch.randn(100, 512, generator=generator), torch.randn(100, generator=generator), mask
+    ).requires_grad_(False)
+
+
+def dense(head: DecomposedLinear, responses: torch.Tensor) -> torch.Tensor:
+    weight = (head.weight * head.mask).double()
+    return nn.functional.linear(responses.double(), weight, head.bias.double()).float()
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="needs a build of torch with MKL")
+def test_wide_heads_are_computed_from_the_selected_weights_alone(
+    wide: DecomposedLinear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    responses = torch.randn(3, 5, 512, generator=torch.Generator().manual_seed(1))
+    expected = dense(wide, responses)
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.functional, "linear", None)  # the dense product is not even asked for
+        for shape in ((3, 5), (15,), (1, 15)):
+            found = wide(responses.view(*shape, 512))
+            assert found.is_contiguous()
+            torch.testing.assert_close(found, expected.view(*shape, 100), rtol=1e-5, atol=1e-5)
+        with torch.no_grad():
+            wide.weight.mul_(2)
+        torch.testing.assert_close(wide(responses) - wide.bias, 2 * (expected - wide.bias), rtol=1e-5, atol=1e-4)
+
+
+def test_wide_heads_are_dense_where_gradients_are_recorded_or_precision_is_lower(wide: DecomposedLinear) -> None:
+    responses = torch.randn(4, 512, generator=torch.Generator().manual_seed(1))
+    expected = dense(wide, responses)
+    inner = responses.clone().requires_grad_()
+    wide(inner).sum().backward()
+    torch.testing.assert_close(inner.grad, (wide.weight * wide.mask).sum(0).expand(4, -1), rtol=1e-4, atol=1e-4)
+    wide.requires_grad_()
+    wide(responses).square().sum().backward()
+    assert wide.weight.grad is not None
+    assert (wide.weight.grad[~wide.mask] == 0).all()
+    assert (wide.weight.grad[wide.mask] != 0).any()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert wide(responses).dtype == torch.bfloat16
+    traced = torch.fx.symbolic_trace(nn.Sequential(wide, nn.ReLU()))
+    torch.testing.assert_close(traced(responses), expected.relu(), rtol=1e-5, atol=1e-4)
+
+
+def test_a_loaded_mask_is_the_one_that_counts(wide: DecomposedLinear) -> None:
+    responses = torch.randn(4, 512, generator=torch.Generator().manual_seed(1))
+    other = DecomposedLinear(torch.zeros(100, 512), None, ~wide.mask).requires_grad_(False)
+    other.load_state_dict(wide.state_dict())
+    assert set(wide.state_dict()) == {"weight", "bias", "mask"}
+    torch.testing.assert_close(other(responses), dense(wide, responses), rtol=1e-5, atol=1e-5)
+
+
 def test_a_decomposed_network_can_be_decomposed_again() -> None:
     module, (images, _) = toy(), pictures(5)
     first = decompose(module, Selection.of([[0, 1, 2]] * 4, FILTERS))
