@@ -6,7 +6,6 @@ damaged entry is removed and gathered again, never trusted. Two commands may fil
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import inspect
 import json
@@ -27,6 +26,7 @@ from torch import Tensor
 from . import console
 from .errors import CacheError
 from .json_files import read_object
+from .locks import is_temporary, remove_dead, remove_temporaries
 from .statistic import Statistic
 from .store import cache_root, sha256_of, written_whole
 
@@ -61,7 +61,7 @@ class CacheEntry:
         except FileNotFoundError:
             if folder.exists():
                 self._discard(folder, "a part of it is missing")
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, LookupError, TypeError, EOFError) as error:
             self._discard(folder, str(error))
         return None
 
@@ -94,7 +94,7 @@ class CacheEntry:
             filters = int(about["filters"])
             if _form(state) != _expected_form(statistic, classes, filters):
                 raise ValueError("its shapes are not those expected")
-        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, TypeError, OverflowError) as error:
             self._discard(path, str(error))
             return None
         statistic.load_state(state)
@@ -185,25 +185,36 @@ def size_of(folder: Path) -> int:
     return total
 
 
+def remove_leftovers() -> None:
+    """Remove from the cache what killed commands have left and no other can go on with."""
+    root = cache_root()
+    for folder in (root / "datasets", *root.glob("responses/*")):
+        remove_temporaries(folder)
+    for unfinished in root.glob("passes/*.*"):  # of a command that was not alone (see ``partial``)
+        remove_dead(unfinished)
+
+
 def clear_cache() -> int:
-    """Remove the cache, converted datasets included; return the bytes freed. Passes under way are left alone."""
+    """Remove the cache, converted datasets included; return the bytes freed. What is being written is left alone."""
     root = cache_root()
     before = sum(size_of(root / part) for part in PARTS)
     for unfinished in (root / "passes").glob("*"):
-        if not _in_use(unfinished):
-            shutil.rmtree(unfinished, ignore_errors=True)
-    for part in ("responses", "datasets"):
-        shutil.rmtree(root / part, ignore_errors=True)
+        remove_dead(unfinished)
+    for entry in (root / "responses").glob("*"):
+        _clear(entry)
+        with suppress(OSError):  # it holds what a command is writing
+            entry.rmdir()
+    _clear(root / "datasets")
     return before - sum(size_of(root / part) for part in PARTS)
 
 
-def _in_use(unfinished: Path) -> bool:
-    """Whether a command is working on this pass: then it holds a lock on it (see ``partial``)."""
-    try:
-        with (unfinished / "lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+def _clear(folder: Path) -> None:
+    """Remove all in ``folder`` but what a living process holds."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if is_temporary(path):
+            remove_dead(path)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import io
 import pickle
 import re
 import warnings
@@ -17,9 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .errors import WeightsError
+from .pickle_shapes import BoundsError, check_pickle
 
 _WRAPPERS = ("state_dict", "model_state_dict")
 _ZIP = b"PK\x03\x04"
+_LEGACY_PICKLES = 5  # before the numbers: what wrote them, where, the objects and their storages
+_TIED = 8  # how often a file may use its bytes: weights that layers share are there once
 
 
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:
@@ -40,7 +43,23 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
         raise WeightsError(f"Cannot read {path}: {error.strerror or error}.") from error
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a whole safetensors file ({error}). Copy or download it again.") from error
-    return check_state_dict(_unwrapped(loaded, path), str(path))
+    return check_state_dict(_bounded(_unwrapped(loaded, path), path), str(path))
+
+
+def _bounded(state: Mapping[Any, Any], path: Path) -> Mapping[Any, Any]:
+    """Refuse more numbers than the file can hold, before anybody looks at them."""
+    size, used = path.stat().st_size, 0
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_meta:
+            continue  # refused by name afterwards
+        nbytes = tensor.numel() * tensor.element_size()
+        used += nbytes
+        if max(nbytes, tensor.untyped_storage().nbytes()) > size:
+            shape = tuple(tensor.shape)
+            raise WeightsError(f"{path}: {_shown(name)} claims to be {shape}, more numbers than the file holds.")
+    if used > _TIED * size:
+        raise WeightsError(f"{path} uses its {size:,} bytes over and over, for {used:,}. Save a plain state dict.")
+    return state
 
 
 def check_state_dict(state: Mapping[Any, Any], label: str) -> dict[str, Tensor]:
@@ -49,7 +68,7 @@ def check_state_dict(state: Mapping[Any, Any], label: str) -> dict[str, Tensor]:
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise WeightsError(
-                f"{label} is not a state dict: its entry {name!r} is a {type(tensor).__name__}, no tensor."
+                f"{label} is not a state dict: its entry {_shown(name)} is a {type(tensor).__name__}, no tensor."
             )
         checked[name] = _checked_tensor(tensor.detach(), name, label)
     if not checked:
@@ -57,6 +76,13 @@ def check_state_dict(state: Mapping[Any, Any], label: str) -> dict[str, Tensor]:
     if all(name.startswith("module.") for name in checked):
         return {name.removeprefix("module."): tensor for name, tensor in checked.items()}
     return checked
+
+
+def _shown(name: Any) -> str:
+    """A key of a stranger's, who may have made it of any size."""
+    if isinstance(name, str):
+        return repr(name[:100])
+    return str(name) if isinstance(name, int) and name.bit_length() < 64 else f"of type {type(name).__name__}"
 
 
 def _checked_tensor(tensor: Tensor, name: str, label: str) -> Tensor:
@@ -76,9 +102,10 @@ def _is_safetensors(path: Path, start: bytes) -> bool:
 
 def _load_checkpoint(path: Path, start: bytes) -> Any:
     try:
-        if start.startswith(_ZIP):
+        zipped = start.startswith(_ZIP)
+        if zipped:
             _refuse_compressed(path)
-        _refuse_bytearrays(path)
+        _check_pickles(path, zipped)
         with warnings.catch_warnings(action="ignore"):  # of pickle protocols other than torch's own
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -103,11 +130,17 @@ def _refuse_compressed(path: Path) -> None:
                 raise WeightsError(f"{path} is a compressed archive, not a checkpoint. Unpack it first.")
 
 
-def _refuse_bytearrays(path: Path) -> None:
-    """The one call torch lets a checkpoint make that fills as much memory as it asks for. State dicts have none."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(b"bytearray") >= 0:
-            raise WeightsError(f"{path} holds more than tensors (a bytearray). Save only a state dict.")
+def _check_pickles(path: Path, zipped: bool) -> None:
+    """Refuse what would fill the memory, hang or crash while it is loaded (see ``pickle_shapes``)."""
+    try:
+        if zipped:  # by torch's own reader: archives can be made to look different to another
+            check_pickle(io.BytesIO(torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")))
+            return
+        with path.open("rb") as file:
+            for _ in range(_LEGACY_PICKLES):
+                check_pickle(file)
+    except BoundsError as error:
+        raise WeightsError(f"{path} holds more than tensors ({error}). Save only a state dict.") from None
 
 
 def _damaged(path: Path) -> WeightsError:
@@ -122,6 +155,6 @@ def _unwrapped(loaded: Any, path: Path) -> Mapping[Any, Any]:
             inner: Mapping[Any, Any] = loaded[key]
             return inner
     if not any(isinstance(value, Tensor) for value in loaded.values()):
-        keys = ", ".join(str(key) for key in list(loaded)[:5]) or "nothing"
+        keys = ", ".join(_shown(key).strip("'") for key in list(loaded)[:5]) or "nothing"
         raise WeightsError(f"{path} holds {keys}, but no tensors: give a state dict, alone or under 'state_dict'.")
     return loaded

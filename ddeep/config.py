@@ -15,6 +15,7 @@ from .inference import Precision
 from .strategy import parse_k
 
 MAX_CONFIG_BYTES = 2**20
+_DEEPEST = 4
 
 
 class NetworkConfig(BaseModel):
@@ -118,8 +119,19 @@ def _read_toml(kind: type[BaseModel], file: Path) -> dict[str, Any]:
             known = sorted(kind.model_fields)
             near = suggestion(name, known) or f" Known keys: {', '.join(known)}."
             raise ConfigError(f"Unknown key {key[:60]!r} in {file}.{near}")
+        if _depth(value) > _DEEPEST:
+            raise ConfigError(f"{key[:60]!r} in {file} is nested too deeply for a setting.")
         settings[name] = value
     return settings
+
+
+def _depth(value: Any) -> int:
+    """How often lists and tables are nested in ``value``, counted no further than matters."""
+    level, depth = [value], 0
+    while depth <= _DEEPEST and (level := [one for one in level if isinstance(one, dict | list)]):
+        level = [child for one in level for child in (one.values() if isinstance(one, dict) else one)]
+        depth += 1
+    return depth
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -22,6 +22,7 @@ from .decoding import exact_pixels, read_rgb
 from .errors import CacheError, DataError
 from .images import FileImages, TensorImages, content_hash
 from .loading import decode_batches, default_workers
+from .locks import remove_temporaries
 from .store import cache_root, written_whole
 
 MAX_BYTES = 2 * 1024**3
@@ -38,6 +39,7 @@ def as_tensor_images(images: FileImages) -> TensorImages:
     """
     # Decoders of lossy formats differ between versions.
     entry = cache_root() / "datasets" / f"{images.content_hash}-pillow-{PIL.__version__}.npy"
+    remove_temporaries(entry.parent)
     found = _open(entry, len(images))
     if found is None:
         _convert(images, entry)

@@ -29,6 +29,7 @@ from .metric import needed as needed_by_metrics
 from .network import load_network
 from .plugins import registry
 from .refit import refit
+from .rundir import RUN_SCHEMA
 from .selection import Selection
 from .specs import StrategySpec, resolve
 from .statistic import Statistic
@@ -36,8 +37,6 @@ from .statistics import Confusion
 from .strategy import K, check_k, choose, find_strategy
 from .strategy import needed as needed_by_strategy
 from .subject import Split, Subject
-
-SCHEMA = "ddeep.run/1"
 
 
 @dataclass
@@ -184,7 +183,7 @@ def run(config: RunConfig) -> RunResult:
             "selection and metrics only."
         )
     document = {
-        "schema": SCHEMA,
+        "schema": RUN_SCHEMA,
         "model": subject.network.name,
         "dataset": subject.dataset,
         "weights": subject.network.weights,

@@ -18,7 +18,6 @@ from torch import nn
 
 from . import console, distributed
 from .accuracy import accuracy, confusions
-from .config import RunConfig
 from .decomposition import decompose, linear_head
 from .errors import CacheError, ConfigError
 from .evaluation import accuracy_by_class, accuracy_percent
@@ -27,8 +26,11 @@ from .finetune_config import FinetuneConfig
 from .history import EpochRow, History
 from .images import Images
 from .inference import Precision, resolve_device
+from .json_files import read_object
 from .regularization import build_regularizer
+from .reopening import run_config
 from .resuming import CHECKPOINT
+from .run_document import first_problem
 from .rundir import load, read_run
 from .selection import Selection
 from .store import written_whole
@@ -56,7 +58,7 @@ def finetune(
     """
     source = source or folder
     document = read_run(source)
-    subject = build_subject(RunConfig.model_validate(document["config"]), resolve_device(config.device))
+    subject = build_subject(run_config(document), resolve_device(config.device))
     module = _start(source, document, subject, config)
     recipe, wanted = config.finetune_recipe(), config.regularizer_config()
     preprocessing = subject.network.preprocessing
@@ -114,10 +116,12 @@ def read_settings(folder: Path) -> FinetuneConfig:
     """The settings of the unfinished fine-tuning in ``folder``, to resume it."""
     path = folder / SETTINGS
     try:
-        return FinetuneConfig.model_validate_json(path.read_text(encoding="utf-8"))
+        return FinetuneConfig.model_validate(read_object(path))
     except FileNotFoundError:
         raise CacheError(f"There is no unfinished fine-tuning in {folder} to resume.") from None
-    except (OSError, ValidationError) as error:
+    except ValidationError as error:
+        raise CacheError(f"{path} cannot be read as settings of fine-tuning: {first_problem(error)}.") from None
+    except (OSError, ValueError) as error:
         raise CacheError(f"{path} cannot be read as settings of fine-tuning: {error}.") from None
 
 

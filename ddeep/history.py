@@ -46,8 +46,12 @@ class History:
 
     @classmethod
     def from_json(cls, rows: list[dict[str, Any]]) -> History:
-        """What ``to_json`` gave."""
-        return cls([EpochRow(**row) for row in rows])
+        """What ``to_json`` gave. Raises TypeError for anything else."""
+        history = cls([EpochRow(**row) for row in rows])
+        for row in history.rows:
+            if not all(isinstance(value, int | float | None) for value in asdict(row).values()):
+                raise TypeError("a figure of its history is no number")
+        return history
 
     def write_csv(self, path: Path) -> None:
         """Write one line an epoch; figures not measured are empty."""

@@ -1,24 +1,31 @@
-"""JSON files that nobody vouches for, read in bounded time and memory."""
+"""JSON that nobody vouches for, read in bounded time and memory."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 64 * 2**20
+_DEEPEST = 32  # levels; ddeep's own files have six
 
 
 def read_object(path: Path, most_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises OSError where it cannot be read, and ValueError, whose message says what is wrong with it, where it is larger
-    than ``most_bytes``, not JSON, not an object, or has a key twice.
+    than ``most_bytes``, not JSON, not an object, nested deeply, or has a key twice.
     """
     with path.open("rb") as file:
         content = file.read(most_bytes + 1)  # not by its size: devices and pipes have none
     if len(content) > most_bytes:
         raise ValueError(f"it is larger than {most_bytes >> 20} MiB")
+    return parse_object(content)
+
+
+def parse_object(content: str | bytes) -> dict[str, Any]:
+    """The JSON object that a text holds. Raises ValueError as ``read_object`` does."""
     try:
         document = json.loads(content, object_pairs_hook=_once)
     except RecursionError:
@@ -29,12 +36,28 @@ def read_object(path: Path, most_bytes: int = MAX_BYTES) -> dict[str, Any]:
         raise ValueError(f"it is not valid JSON: {error}") from None
     if not isinstance(document, dict):
         raise ValueError(f"it holds a {type(document).__name__}, not an object")
+    _refuse_depth(document)
     return document
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"it has the key {next(key for key in keys if keys.count(key) > 1)[:60]!r} twice")
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"it has the key {twice[:60]!r} twice")
     return document
+
+
+def _refuse_depth(document: dict[str, Any]) -> None:
+    """Whoever compares or prints a document goes into its depths by recursion."""
+    level: list[Any] = [document]
+    for _ in range(_DEEPEST):
+        level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
+
+
+def _children(parent: Any) -> Iterable[Any]:
+    return parent.values() if isinstance(parent, dict) else parent

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -23,9 +21,12 @@ from . import console
 from .errors import ConfigError
 from .gathering import Gathering
 from .layers import Layer
+from .locks import hold
 from .store import cache_root, cache_writing, new_rows, written_whole
 
 SAVE_EVERY = 30.0  # seconds
+# What reading a damaged state may raise.
+_UNREADABLE = (SafetensorError, ConfigError, OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError)
 _SEEN = "seen"
 
 
@@ -39,32 +40,18 @@ class PartialPass:
         text = json.dumps(key, sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:32]
         self.folder = cache_root() / "passes" / name
-        self._lock = self._locked()
+        self._lock = self._held()
         if self._lock is None:
             self.folder = self.folder.with_name(f"{name}.{uuid4().hex[:12]}")
-            self._lock = self._locked()
+            self._lock = self._held()
         self._rows: dict[Layer, np.memmap[Any, np.dtype[np.float32]]] = {}
         self._new: set[Layer] = set()  # layers whose rows this attempt has made
         self._saved = time.monotonic()
 
-    def _locked(self) -> IO[str] | None:
-        """The folder's lock, held; None while another command holds it."""
-        path = self.folder / "lock"
-        while True:
-            with cache_writing(path):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                file = path.open("w")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.close()
-                return None
-            try:
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    return file
-            except FileNotFoundError:
-                pass
-            file.close()  # the command that held it has removed the folder meanwhile
+    def _held(self) -> IO[bytes] | None:
+        """The folder's lock; None while another command holds it."""
+        with cache_writing(self.folder):
+            return hold(self.folder)
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +129,7 @@ class PartialPass:
             if batches < 0:
                 raise ValueError(f"{batches} batches")
             seen.copy_(tensors[_SEEN])
-        except (SafetensorError, ConfigError, OSError, ValueError, KeyError, RuntimeError) as error:
+        except _UNREADABLE as error:
             console.warn(f"What an interrupted pass left in {self.folder} is of no use ({error}); it begins anew.")
             gathering.layers.clear()
             seen.zero_()

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from .config import RunConfig
 from .errors import ConfigError, DataError
 from .experiment import open_subject, provenance
+from .run_document import first_problem
 
 if TYPE_CHECKING:
     from .subject import Subject
@@ -23,7 +24,7 @@ def run_config(document: dict[str, Any], data_dir: Path | None = None) -> RunCon
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(f"The run's settings are not those of this ddeep: {error.errors()[0]['msg']}.") from None
+        raise ConfigError(f"The run's settings are not those of this ddeep: {first_problem(error)}.") from None
 
 
 def reopen(document: dict[str, Any], data_dir: Path | None = None) -> Subject:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .errors import CacheError
+from .json_files import parse_object
 from .tensors import write_tensors
 
 SCHEMA = "ddeep.checkpoint/1"
@@ -43,11 +44,11 @@ class Checkpoint:
                 for key in file.keys():  # noqa: SIM118 - not a dict
                     part, _, name = key.partition("/")
                     tensors.setdefault(part, {})[name] = file.get_tensor(key)
+            return cls(tensors, parse_object(header.get("facts", "")))
         except FileNotFoundError:
             raise CacheError(f"There is no checkpoint at {path} to resume from. Train without resuming.") from None
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError) as error:
             raise CacheError(f"The checkpoint {path} cannot be read: {error}. Train anew without resuming.") from None
-        return cls(tensors, json.loads(header["facts"]))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

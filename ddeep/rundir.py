@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -14,7 +13,9 @@ from . import console, distributed
 from .decomposition import decompose
 from .errors import CacheError, DataError
 from .json_files import read_object
+from .locks import temporary_folder
 from .plugins import registry
+from .run_document import check_run_document
 from .selection import Selection
 from .specs import resolve
 from .store import written_whole
@@ -22,6 +23,9 @@ from .weights import load_strictly, read_state_dict
 
 if TYPE_CHECKING:
     from .experiment import RunResult
+
+
+RUN_SCHEMA = "ddeep.run/1"
 
 
 def check_out(out: Path) -> None:
@@ -35,8 +39,8 @@ def check_out(out: Path) -> None:
                 f"{out} already exists. Results are never overwritten: choose another --out, or remove it."
             )
         nearest = next(parent for parent in place.parents if parent.exists())
-        with TemporaryDirectory(prefix=".ddeep-", dir=nearest) as probe:
-            (Path(probe) / place.name).mkdir()
+        with temporary_folder(nearest) as probe:
+            (probe / place.name).mkdir()
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise CacheError(f"Cannot write to {out}: {reason}. Choose another --out.") from None
@@ -76,7 +80,7 @@ def _write_run(result: RunResult, folder: Path) -> None:
             save_model(result.model, str(temporary / "model.safetensors"))
 
 
-def read_run(folder: Path | str, schema: str = "ddeep.run/1") -> dict[str, Any]:
+def read_run(folder: Path | str, schema: str = RUN_SCHEMA) -> dict[str, Any]:
     """The document in ``run.json`` of a run directory."""
     path = Path(folder) / "run.json"
     try:
@@ -88,6 +92,11 @@ def read_run(folder: Path | str, schema: str = "ddeep.run/1") -> dict[str, Any]:
     if document.get("schema") != schema:
         found = str(document.get("schema"))[:60]
         raise DataError(f"{path} is not a result this ddeep reads: schema {found!r}, expected {schema!r}.")
+    if schema == RUN_SCHEMA:
+        try:
+            check_run_document(document)
+        except ValueError as error:
+            raise DataError(f"{path} is not a whole run: {error}.") from None
     return document
 
 
@@ -98,11 +107,12 @@ def load(folder: Path | str) -> nn.Module:
     weights = folder / "model.safetensors"
     if not weights.exists():
         raise DataError(f"{folder} has no model.safetensors: its layer does not feed the head.")
-    try:
-        name, head, classes = str(document["model"]), str(document["head"]), len(document["per_class"])
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{folder / 'run.json'} lacks {error}.") from None
+    head, classes, state = str(document["head"]), len(document["per_class"]), read_state_dict(weights)
+    rows = state.get(f"{head}.weight")
+    if rows is None or len(rows) != classes:  # before a head of any size is made
+        raise DataError(f"{weights} holds no head {head!r} for the {classes} classes of {folder / 'run.json'}.")
     selection = Selection.load(folder / "selection.json", num_classes=classes)
-    module = decompose(resolve(registry().find("model", name).build)(classes), selection, head=head)
-    load_strictly(module, read_state_dict(weights), str(weights))
+    module = resolve(registry().find("model", document["model"]).build)(classes)
+    module = decompose(module, selection, head=head)
+    load_strictly(module, state, str(weights))
     return module.eval()

@@ -18,6 +18,7 @@ from .json_files import read_object
 from .store import written_whole
 
 SCHEMA = "ddeep.selection/1"
+MOST_NUMBERS = 2**30  # classes times filters: what a file may claim, and its mask fits in memory
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class Selection:
                 f"The selection is for a layer of {self.num_filters} filters, not of {num_filters}. "
                 "Select at this layer, or give the layer that the selection was made for."
             )
+        if self.num_filters * expected > MOST_NUMBERS:
+            raise SelectionError(f"The selection claims {expected} classes of {self.num_filters} filters: too many.")
         absent = set(self.absent)
         for c, (row, scores) in enumerate(zip(self.filters, self.scores, strict=True)):
             _check_class(c, row, scores, self.num_filters, c in absent)
@@ -226,7 +229,8 @@ def _check_class(c: int, row: Sequence[int], scores: Sequence[float], limit: int
         shown = str(outside[0])[:20]
         raise SelectionError(f"Class {c} selects filter {shown}, but the layer's filters are 0 to {limit - 1}.")
     if len(set(row)) != len(row):
-        twice = next(j for position, j in enumerate(row) if j in row[:position])
+        seen: set[int] = set()
+        twice = next(j for j in row if j in seen or seen.add(j))  # type: ignore[func-returns-value]
         raise SelectionError(f"Class {c} selects filter {twice} twice.")
     if len(scores) != len(row) or not all(math.isfinite(score) for score in scores):
         raise SelectionError(f"Class {c} needs one finite score for each of its {len(row)} filters.")

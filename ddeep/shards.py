@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -25,12 +25,25 @@ from .evidence_pass import Pass, Share, run_share
 from .experiment import Plan, make_plan
 from .json_files import read_object
 from .partial import PartialPass
+from .run_document import first_problem
 from .statistic import Statistic
 from .store import new_rows, written_whole
 from .subject import SPLITS, Split
 
 SCHEMA = "ddeep.shard/1"
 _SEEN = "seen"
+
+
+class ShardFacts(BaseModel):
+    """``shard.json``: which part of which run."""
+
+    model_config = ConfigDict(strict=True)
+
+    number: int = Field(ge=0)
+    of: int = Field(ge=1)
+    config: dict[str, Any]
+    keys: dict[str, Any]
+    filters: int = Field(ge=1)
 
 
 def gather_shard(config: RunConfig, number: int, of: int, out: Path) -> None:
@@ -63,20 +76,24 @@ def merge_shards(folders: Sequence[Path], data_dir: Path | None = None) -> RunCo
     ``data_dir`` says where the data is here, if it is elsewhere than where the shards were gathered.
     """
     shards = _check(list(folders))
-    settings = shards[0][1]["config"]
-    if data_dir is not None:
-        settings["data_dir"] = str(data_dir)
+    first = shards[0][1]
+    settings = {**first.config, **({} if data_dir is None else {"data_dir": str(data_dir)})}
     try:
         config = RunConfig.model_validate(settings)
     except ValidationError as error:
-        raise DataError(f"{shards[0][0] / 'shard.json'} holds settings that are not valid: {error}") from None
+        where = shards[0][0] / "shard.json"
+        raise DataError(f"{where} holds settings that are not valid: {first_problem(error)}.") from None
     plan = make_plan(config)
+    if first.filters != plan.subject.filters(plan.layer):
+        raise DataError(
+            f"{shards[0][0] / 'shard.json'} is of {first.filters} filters; layer {plan.layer.name!r} is not."
+        )
     for split in SPLITS:
-        if shards[0][1]["keys"][split] != json.loads(json.dumps(plan.subject.entry(split, plan.layer).key)):
+        if first.keys.get(split) != json.loads(json.dumps(plan.subject.entry(split, plan.layer).key)):
             raise DataError(
                 f"The shards were gathered from another network, {split} split, layer or precision than is found here."
             )
-        _join(plan, split, [folder for folder, _ in shards], int(shards[0][1]["filters"]))
+        _join(plan, split, [folder for folder, _ in shards], first.filters)
     return config
 
 
@@ -122,7 +139,7 @@ def _join(plan: Plan, split: Split, folders: list[Path], filters: int) -> None:
                     other = statistic.twin()
                     other.load_state({name: tensors[f"{statistic!r}.{name}"] for name in statistic.reductions()})
                     statistic.merge(other)
-            except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            except (OSError, SafetensorError, LookupError, ValueError, RuntimeError, TypeError, EOFError) as error:
                 raise DataError(f"The shard {folder} cannot be read ({error}). Gather it again.") from None
             seen |= mine
         if not seen.all():
@@ -135,27 +152,39 @@ def _join(plan: Plan, split: Split, folders: list[Path], filters: int) -> None:
         entry.save(statistic, filters)
 
 
-def _check(folders: list[Path]) -> list[tuple[Path, dict[str, Any]]]:
+def _check(folders: list[Path]) -> list[tuple[Path, ShardFacts]]:
     """Every shard once, in order, all of one run."""
-    found: dict[int, tuple[Path, dict[str, Any]]] = {}
+    found: dict[int, tuple[Path, ShardFacts]] = {}
     for folder in folders:
-        try:
-            about = read_object(folder / "shard.json")
-            number, of = about["number"], about["of"]
-            if about["schema"] != SCHEMA:
-                raise ValueError(f"schema {about['schema']!r}, expected {SCHEMA!r}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{folder} is not a shard: {error}.") from None
-        if number in found:
-            raise ConfigError(f"{folder} and {found[number][0]} are both shard {number + 1} of {of}. Give each once.")
-        found[number] = (folder, about)
+        about = _read_facts(folder)
+        if about.number in found:
+            other = found[about.number][0]
+            raise ConfigError(f"{folder} and {other} are both shard {about.number + 1} of {about.of}. Give each once.")
+        found[about.number] = (folder, about)
     shards = [found[number] for number in sorted(found)]
     first = shards[0][1]
-    missing = sorted(set(range(first["of"])) - set(found))
-    if missing:
-        raise ConfigError(f"Shard {missing[0] + 1} of {first['of']} is missing. Give all shards of the run.")
+    if len(shards) < first.of:
+        missing = next(number for number in range(first.of) if number not in found)
+        raise ConfigError(f"Shard {missing + 1} of {first.of} is missing. Give all shards of the run.")
     for folder, about in shards:
-        different = [name for name in ("of", "config", "keys", "filters") if about.get(name) != first.get(name)]
+        different = [
+            name for name in ("of", "config", "keys", "filters") if getattr(about, name) != getattr(first, name)
+        ]
         if different:
             raise ConfigError(f"{folder} belongs to another run than {shards[0][0]}: its {different[0]} differs.")
     return shards
+
+
+def _read_facts(folder: Path) -> ShardFacts:
+    try:
+        document = read_object(folder / "shard.json")
+        if document.get("schema") != SCHEMA:
+            raise ValueError(f"schema {str(document.get('schema'))[:60]!r}, expected {SCHEMA!r}")
+        about = ShardFacts.model_validate(document)
+        if about.number >= about.of:
+            raise ValueError(f"number {about.number} of {about.of}")
+    except ValidationError as error:
+        raise DataError(f"{folder} is not a shard: {first_problem(error)}.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} is not a shard: {error}.") from None
+    return about

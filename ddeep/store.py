@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from platformdirs import user_cache_path
 
 from .errors import CacheError
+from .locks import temporary_folder
 
 _ZEROS = 1 << 20  # bytes written at once
 
@@ -26,28 +25,23 @@ def cache_root() -> Path:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path`` to write (a file or a folder); rename it to ``path`` on success.
+    """Yield a temporary path to write (a file or a folder); rename it to ``path`` on success.
 
-    On any failure the temporary is removed and ``path`` is as it was. A folder replaces only an absent or empty one.
+    On any failure the temporary is removed and ``path`` is as it was; what a killed process has left beside it goes
+    with the next write there. A folder replaces only an absent or empty one.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - "." has no name, and resolving would follow links
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        with temporary_folder(path.parent) as folder:
+            yield folder / path.name
+            (folder / path.name).replace(path)
     except Exception as error:
         # safetensors says in its own way that a disk is full; importing it for its class would import numpy
         if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
             raise
         reason = getattr(error, "strerror", None) or str(error)
         raise CacheError(f"Cannot write {path}: {reason}. Free the space or choose a writable place.") from error
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from .anatomy import find_layers
-from .cache import CacheEntry, code_hash
+from .cache import CacheEntry, code_hash, remove_leftovers
 from .context import Context, Head
 from .errors import ConfigError
 from .evidence import Evidence, by_round, count_classes, gather_kept
@@ -118,6 +118,7 @@ class Subject:
 
         Responses are kept for the layers in ``keep``, and where a second-round statistic needs them.
         """
+        remove_leftovers()
         wanted = {layer: list(dict.fromkeys(statistics)) for layer, statistics in requests.items()}
         kept = {layer for layer in wanted if layer in keep or len(by_round(wanted[layer])) > 1}
         entries = {layer: self.entry(split, layer) for layer in wanted}

@@ -42,7 +42,7 @@ class RecipeConfig(BaseModel):
     @field_validator("regularizer_options", mode="before")
     @classmethod
     def _pairs(cls, value: Any) -> Any:
-        if isinstance(value, dict):
+        if not isinstance(value, list | tuple) or not all(isinstance(pair, str) for pair in value):
             return value
         return dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in value)
 

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from .acceleration import Tracker, make_accelerator
-from .errors import ConfigError, TrainingError, TrainingStopped
+from .errors import CacheError, ConfigError, TrainingError, TrainingStopped
 from .history import EpochRow, History
 from .images import Images
 from .interruption import Interruption, interruption
@@ -237,7 +237,17 @@ class _Run:
         if self.checkpoint is None:
             raise ConfigError("There is nothing to resume from: no checkpoint was named.")
         saved = Checkpoint.read(self.checkpoint)
-        _check_same_run(saved.facts["identity"], self.identity, self.checkpoint)
+        try:
+            _check_same_run(saved.facts["identity"], self.identity, self.checkpoint)
+            self._take_over(saved)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else ""
+            raise CacheError(
+                f"The checkpoint {self.checkpoint} is damaged ({type(error).__name__}: {reason}). "
+                "Train anew without resuming."
+            ) from error
+
+    def _take_over(self, saved: Checkpoint) -> None:
         self.objective.load_state_dict(saved.tensors["objective"])
         restore_optimizer(self.optimizer, saved.tensors.get("optimizer", {}))
         if self.average is not None:
@@ -246,8 +256,10 @@ class _Run:
             self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
         if self.accelerator.is_main_process:
             self.figures.copy_(saved.tensors["run"]["figures"])
-        self.epoch, self.step = saved.facts["epoch"], saved.facts["step"]
-        self.seconds = saved.facts["seconds"]
+        self.epoch, self.step = int(saved.facts["epoch"]), int(saved.facts["step"])
+        if not (0 <= self.epoch <= self.recipe.epochs and 0 <= self.step <= self.data.steps):
+            raise ValueError(f"epoch {self.epoch}, step {self.step}")
+        self.seconds = float(saved.facts["seconds"])
         self.history = History.from_json(saved.facts["history"])
 
     def fail(self) -> None:

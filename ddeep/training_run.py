@@ -23,6 +23,7 @@ from .plugins import registry
 from .preprocessing import Preprocessing
 from .regularization import Regularizer, build_regularizer
 from .resuming import CHECKPOINT
+from .run_document import first_problem
 from .rundir import read_run
 from .specs import ModelSpec, resolve
 from .store import sha256_of, written_whole
@@ -46,7 +47,8 @@ def read_unfinished(folder: Path) -> TrainConfig:
     try:
         return TrainConfig.model_validate(document["config"])
     except (KeyError, ValidationError) as error:
-        raise CacheError(f"{folder}/run.json does not describe a training run: {error}.") from None
+        reason = first_problem(error) if isinstance(error, ValidationError) else f"it lacks {error}"
+        raise CacheError(f"{folder}/run.json does not describe a training run: {reason}.") from None
 
 
 def run_training(

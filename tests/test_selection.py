@@ -157,7 +157,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "null": ({"0": None, "1": [1]}, "list of whole numbers"),
     "no filters": ({"0": [], "1": [1]}, "Class 0 has no filters and is not listed as absent"),
     "another number of filters": (ours(num_filters=5), "a layer of 5 filters, not of 4"),
-    "a million million filters": (ours(num_filters=10**12), "not of 4"),
+    "a million million filters": (ours(num_filters=10**12), "too many"),
     "filters in words": (ours(num_filters="four"), "'four' must be a whole number"),
     "filters not a number": (ours(num_filters=4.0), "'4.0' must be a whole number"),
     "absent out of range": (ours(absent=[7]), "Class 7 is listed as absent, but the classes are 0 to 1"),

@@ -176,7 +176,10 @@ def _prepare(
         read_run(target)
         if distributed.rank() == 0:
             with written_whole(folder) as temporary:
-                shutil.copytree(target, temporary)
+                temporary.mkdir()
+                for path in target.iterdir():
+                    if path.is_file() and not path.is_symlink():  # a stranger's link may lead anywhere
+                        shutil.copy2(path, temporary)
         return folder, target
     if distributed.world() > 1:
         raise ConfigError("Several processes fine-tune a run directory. Make it first: ddeep run --selection FILE")

@@ -125,6 +125,7 @@ def find(folder: Path, data_dir: Path | None = None, layers: list[str] | None = 
 def _measure(found: Findings, subject: Subject) -> Measured:
     (layer,) = subject.layers([found.document["layer"]])
     head = subject.head_at(layer)
+    found.selection.check(len(subject.classes), subject.filters(layer))
     train = subject.evidence("train", {layer: [TopImages(TOP)]}, keep=[layer])[layer]
     test = subject.evidence("test", {layer: [ClassSums(), Confusion()]}, keep=[layer])[layer]
     counts = test.class_counts

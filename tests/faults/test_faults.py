@@ -6,6 +6,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +16,13 @@ import numpy as np
 import pytest
 import torch
 
+from ddeep import locks
 from ddeep import partial as partial_module
 from ddeep.errors import CacheError
 from ddeep.layers import Layer
 from ddeep.partial import PartialPass
 from ddeep.store import new_rows, written_whole
 from tests.faults.commands import Place, lost, selection_of
-from tests.faults.harness import kill_at_random
 
 LAYER = Layer("layer3.2")
 
@@ -34,10 +36,33 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
-def test_kills_at_random_moments_lose_nothing(whole: Place, tmp_path: Path) -> None:
-    tried, problems = kill_at_random(tmp_path, kills=4, seed=1, expected=selection_of(whole.folder / "out"))
-    assert tried == 4
-    assert problems == []
+@pytest.mark.parametrize("how", [["--kills", "12"], ["--kills", "6", "--ctrl-c"]], ids=["SIGKILL", "Ctrl-C"])
+def test_kills_at_random_moments_lose_nothing(how: list[str]) -> None:
+    """In a process of its own: it forks, which does not go well with the threads that other tests have started."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.harness", *how],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"{how[1]} kills, 0 lost anything"
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_commands_at_once_share_a_cache_and_an_output(count: int, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.crowd", str(count), str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"{count} commands at once: {count} outputs, 0 problems"
 
 
 def limited(size: int) -> Callable[[], None]:
@@ -64,17 +89,6 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_half(whole: Place, tmp_
     status, said = place.run("out")
     assert status == 0, said
     assert selection_of(tmp_path / "out") == selection_of(whole.folder / "out")
-
-
-def test_commands_side_by_side_share_a_cache_and_an_output(whole: Place, tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    running = [place.start("out") for _ in range(3)]
-    for process in running:
-        _, said = process.communicate(timeout=600)
-        assert process.returncode == 0, said
-    runs = sorted(path.name for path in tmp_path.glob("out*"))
-    assert runs == ["out", "out-2", "out-3"]
-    assert lost(place, selection_of(whole.folder / "out")) == []
 
 
 def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
@@ -152,7 +166,7 @@ def test_what_a_killed_pass_left_is_not_trusted_without_its_rows(
 def test_a_lock_whose_folder_was_removed_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another command may finish, and remove the folder, between opening the lock and holding it."""
     monkeypatch.setenv("DDEEP_CACHE", str(tmp_path))
-    real, removed = partial_module.fcntl.flock, []
+    real, removed = locks.fcntl.flock, []
 
     def flock(file: object, how: int) -> None:
         if not removed:
@@ -162,7 +176,7 @@ def test_a_lock_whose_folder_was_removed_is_taken_anew(tmp_path: Path, monkeypat
             folder.rmdir()
         real(file, how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(partial_module.fcntl, "flock", flock)
+    monkeypatch.setattr(locks.fcntl, "flock", flock)
     with PartialPass({"some": "pass"}) as partial:
         assert removed
         partial.rows(LAYER, 3, 2)
