@@ -24,7 +24,7 @@ from ddeep.train_config import TrainConfig
 from ddeep.training_run import run_training
 from ddeep_plugins_builtin.metrics.class_selectivity import class_means, selectivity
 
-ALPHAS = (-20.0, -5.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
+ALPHAS = (-5.0, -2.0, -1.0, 0.0, 0.5, 1.0, 2.0)
 LAYERS = "*relu*"
 
 
@@ -129,6 +129,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Selectivity by layer, and accuracies against the network's selectivity."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     layers, accuracies = figure.subplots(1, 2)
@@ -140,6 +141,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             range(1, len(names) + 1), list(row["selectivity"].values()), color=colour, label=f"{row['alpha']:g}"
         )
     layers.set(xlabel="ReLU, from the input", ylabel="class selectivity index", ylim=(0, 1))
+    layers.xaxis.set_major_locator(MaxNLocator(integer=True))
     layers.legend(title="alpha", fontsize="small", ncols=2)
     ordered = sorted(rows, key=network)
     xs = [network(row) for row in ordered]
