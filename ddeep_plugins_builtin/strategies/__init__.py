@@ -52,7 +52,7 @@ def ddeep_strategies() -> Iterator[StrategySpec]:
     yield _strategy(
         "pruned-refit",
         "filters of all classes chosen jointly: a fitted head pruned, then improved by swaps",
-        "ddeep; optimal brain surgeon: Hassibi & Stork, NIPS 1992; softened targets: Hinton et al., arXiv 1503.02531",
+        "ddeep; optimal brain surgeon: Hassibi & Stork, NIPS 1992; targets: Hinton et al., arXiv 1503.02531",
         needs=False,
         learned=True,
         per_k=True,

@@ -13,10 +13,9 @@ from ddeep.evidence import Evidence
 from ddeep.refit import L2
 from ddeep.strategy import K
 
-from .sparse_head import Objective, SparseHead, Table, fit
+from .sparse_head import Objective, SparseHead, Table, fit, shares
 from .training_set import TrainingSet, training_set
 
-TEMPERATURE = 2.0
 WIDEST = 16  # filters per class to start pruning from, or half as many again as asked for
 KEPT = 0.8  # share of the filters that a round of pruning keeps
 ROUNDS = 20
@@ -28,9 +27,8 @@ def select(evidence: Evidence, k: K, context: Context) -> Float[Tensor, "c k"]:
     """|W_cj|·std_j of the sparse head found, 0 for filters not selected.
 
     The head minimises its divergence from targets + the refit's own penalty, on the train split's responses. The
-    target of an image is what the network predicts, softened: softmax(logits / 2), after Hinton et al., arXiv
-    1503.02531. Nearly all labels of the train split are learnt by heart, so they say little about what is hard to tell
-    apart; the network's predictions do. Where it is wrong, or the layer does not feed its head, the label it is.
+    target of an image is what the network predicts (distillation: Hinton et al., arXiv 1503.02531); where that is
+    wrong, or the layer does not feed its head, the label it is.
 
     1. start from each class's widest weights |W_cj|·std_j of the network's head (without one, from the filters with
        the steepest loss), and fit;
@@ -40,6 +38,13 @@ def select(evidence: Evidence, k: K, context: Context) -> Float[Tensor, "c k"]:
        proposes, a fit decides.
 
     Of more than 100,000 images a random 100,000 are used.
+
+    Why these targets: nearly all train images are learnt by heart (99.8 % of CIFAR-10's), test images are not, so other
+    objectives were tried, too. Mean test accuracy after the refit over k = 2, 3, 4, 5, 6, 8, 10, CIFAR-10 and the
+    paper's checkpoint: the network's predictions 90.93 %, the labels alone 90.90, predictions softened at temperature 2
+    90.73, 30 times the penalty 90.74, mixtures of two images 90.96, deviations from the class's mean response doubled
+    90.71 or tripled 90.92. Among those within 0.06 of the best this is the plainest. Trying the next best swaps one by
+    one, or pruning in smaller steps from 24 filters a class, found no selection of lower loss at k = 3 and 5.
     """
     data = training_set(evidence, context)
     network = standardised_head(data, context.head) if context.head is not None else None
@@ -61,13 +66,13 @@ def standardised_head(data: TrainingSet, head: Head) -> Table:
 
 
 def targets(data: TrainingSet, network: Table | None) -> Float[Tensor, "n p"]:
-    """What every image's prediction should be: the network's, softened, where it is right; else the label."""
+    """What every image's prediction should be: the network's where it is right, else the label."""
     labels = F.one_hot(data.labels, len(data.present)).float()
     if network is None:
         return labels
     logits = F.linear(data.inputs, network[:, :-1].float(), network[:, -1].float())
     right = logits.argmax(1) == data.labels
-    return torch.where(right[:, None], F.softmax(logits / TEMPERATURE, dim=1), labels)
+    return torch.where(right[:, None], shares(F.log_softmax(logits, dim=1)), labels)
 
 
 def steepest(objective: Objective) -> Table:
