@@ -74,6 +74,43 @@ def test_processes_agree_with_one(processes: int, few_images: Path, alone: dict[
     assert (tmp_path / "out" / "run.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("compare", ["--strategies", "paper,contrast,firing-rate,roc-auc", "--k", "3", "--no-refit"]),
+        ("measure", ["--layers", "layer?.2", "--metrics", "psi,class-selectivity,class-independence"]),
+    ],
+)
+def test_comparing_and_measuring_agree_with_one(
+    command: str, options: list[str], few_images: Path, tmp_path: Path
+) -> None:
+    common = ["--model", "resnet20", "--dataset", "cifar10", "--data-dir", str(few_images), "--batch-size", "32"]
+    words = [command, *common, "--device", "cpu", "--json", *options]
+    one, two = (
+        document(launch(number, [*words, "--out", str(tmp_path / f"out{number}")], tmp_path / f"cache{number}"))
+        for number in (1, 2)
+    )
+    rows = "rows" if command == "compare" else "layers"
+    assert len(one[rows]) == (4 if command == "compare" else 3)  # type: ignore[arg-type]
+    assert_close(one[rows], two[rows])
+
+
+def assert_close(one: object, other: object) -> None:
+    """The same, numbers to 1e-9; what was timed does not count."""
+    if isinstance(one, dict):
+        assert isinstance(other, dict)
+        assert one.keys() == other.keys()
+        for key in one.keys() - {"seconds"}:
+            assert_close(one[key], other[key])
+    elif isinstance(one, list):
+        assert isinstance(other, list)
+        assert len(one) == len(other)
+        for mine, theirs in zip(one, other, strict=True):
+            assert_close(mine, theirs)
+    else:
+        assert other == (pytest.approx(one, rel=1e-9) if isinstance(one, float) else one)
+
+
 def test_more_processes_than_batches(few_images: Path, tmp_path: Path) -> None:
     words = arguments(few_images, tmp_path / "out", "--batch-size", 300)
     together = document(launch(3, words, tmp_path / "cache"))
