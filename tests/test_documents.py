@@ -13,9 +13,13 @@ from pathlib import Path
 import pluggy
 import pytest
 
+import ddeep.histograms
+import ddeep.statistics
+import ddeep.top_images  # noqa: F401
 from ddeep import hookspecs, specs
 from ddeep.plugin_loading import SPEC_TYPES
 from ddeep.plugins import registry
+from ddeep.statistic import Statistic
 
 ROOT = Path(__file__).parent.parent
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -85,3 +89,20 @@ def test_the_ten_minute_plugin(tmp_path: Path) -> None:
         wanted = [line.split() for line in expected if line != "..."]
         assert [line for line in printed if line in wanted] == wanted, command
         assert "..." in expected or not done.stdout or printed == wanted, command
+
+
+def test_what_every_statistic_takes_is_in_the_document_as_in_its_code() -> None:
+    """And the code's formula is what its accumulators take: see the statistics' own tests."""
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8").partition("\n## Memory\n")[2]
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    stated = {name: formula.split("`")[1] for names, formula in rows for name in re.findall(r"`(\w+)`", names)}
+    found = {kind.__name__: kind.memory for kind in _kinds(Statistic) if kind.__module__.startswith("ddeep.")}
+    assert len(found) >= 14
+    for name, memory in found.items():
+        assert stated[name] == memory, name
+
+
+def _kinds(kind: type[Statistic]) -> list[type[Statistic]]:
+    """Statistics below ``kind`` that say what they take."""
+    children = [grown for child in kind.__subclasses__() for grown in [child, *_kinds(child)]]
+    return [child for child in children if "memory" in vars(child)]
