@@ -15,7 +15,6 @@ from torch import Tensor
 
 from .errors import DataError
 
-MAX_STEPS = 2000
 MEMORY = 12  # pairs of steps and gradient changes that L-BFGS remembers
 RENEWED = (0, 6)  # iterations at which the curvature is taken anew: the starting point can be far off
 FLAT = 0.5  # a step is taken once the slope along it has fallen to this share
@@ -46,12 +45,15 @@ class Minimum(NamedTuple):
     steps: int
 
 
-def minimise(problems: Problems, start: Packed, tolerance: float) -> list[Minimum]:
-    """Solve every problem from its ``start`` to a gradient max-norm of ``tolerance``; those that are done drop out."""
+def minimise(problems: Problems, start: Packed, tolerance: float, most: int) -> list[Minimum]:
+    """Solve every problem from its ``start`` to a gradient max-norm of ``tolerance``, or as far as ``most`` steps lead.
+
+    Those that are done drop out.
+    """
     which = torch.arange(len(start))
     search = _Search(which, start, *problems.gradient(start, which))
     found: dict[int, Minimum] = {}
-    for step in range(MAX_STEPS):
+    for step in range(most):
         if not torch.isfinite(search.loss).all():
             raise DataError("The refit's loss is not finite. Check the weights and the preprocessing.")
         _drop(search, search.gradient.abs().amax((1, 2)) <= tolerance, found, step)
@@ -61,7 +63,7 @@ def minimise(problems: Problems, start: Packed, tolerance: float) -> list[Minimu
             search.factors = problems.curvature(search.packed, search.which)
             search.steps, search.changes = [], []
         _drop(search, ~_advance(problems, search), found, step)  # rounding leaves these no slope to follow
-    _drop(search, torch.ones_like(search.which, dtype=torch.bool), found, MAX_STEPS)
+    _drop(search, torch.ones_like(search.which, dtype=torch.bool), found, most)
     return [found[number] for number in range(len(start))]
 
 

@@ -15,6 +15,10 @@ from .lbfgs import Minimum, minimise
 L2 = 1e-4
 GRADIENT_TOLERANCE = 1e-5
 ROUNDING = 0.9  # share of the tolerance to reach in float32, so that the gradient in float64 keeps to it too
+# Trained networks' heads take some 20 steps; where large or nearly equal responses drown slopes in rounding, float32
+# wanders. Heads that cannot be fitted (of an untrained network, say) may not take minutes to show it.
+MOST_STEPS, ROUGH_STEPS, LEAST_STEPS = 2000, 100, 100
+WORK = 2**37  # images × classes × filters × steps
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,8 @@ def refit(
     """Minimise mean cross-entropy + (l2/2)·ΣW² over the masked weights and the free biases (DESIGN section 3).
 
     Starts from ``weight`` and ``bias``; full-batch L-BFGS to a gradient max-norm of ``tolerance``, with a warning where
-    it is not reached. Classes without images keep their rows as they are. Responses are read in chunks, so a memory
-    map of any length will do.
+    it is not reached in 2,000 steps, or fewer (but 100) where one is costly. Classes without images keep their rows as
+    they are. Responses are read in chunks, so a memory map of any length will do.
     """
     return refit_all(responses, labels, weight, bias, mask[None], l2=l2, tolerance=tolerance)[0]
 
@@ -82,9 +86,17 @@ def refit_all(
 
 def _solve(problems: HeadProblems, tolerance: float) -> list[Minimum]:
     """The minima, to ``tolerance`` in float64; float32 is faster, and nearly always gets there."""
-    rough = minimise(problems, problems.start(), ROUNDING * tolerance)
+    start = problems.start()
+    most = min(MOST_STEPS, max(LEAST_STEPS, WORK // (problems.responses.numel() * problems.weight.shape[1])))
+    rough = minimise(problems, start, ROUNDING * tolerance, min(ROUGH_STEPS, most))
     problems.dtype = torch.float64
-    exact = minimise(problems, torch.stack([minimum.packed for minimum in rough]), tolerance)
+    reached = torch.stack([minimum.packed for minimum in rough])
+    lost = [number for number, minimum in enumerate(rough) if minimum.gradient > tolerance]
+    if lost:  # rounding may have led it astray
+        which = torch.tensor(lost)
+        worse = which[problems.gradient(reached[which], which)[1] >= problems.gradient(start[which], which)[1]]
+        reached[worse] = start[worse]
+    exact = minimise(problems, reached, tolerance, most)
     return [last._replace(steps=first.steps + last.steps) for first, last in zip(rough, exact, strict=True)]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from ddeep import head_problems, lbfgs
+from ddeep import head_problems
 from ddeep import refit as refit_module
 from ddeep.errors import DataError
 from ddeep.refit import GRADIENT_TOLERANCE, L2, refit, refit_all
@@ -147,7 +147,7 @@ def test_a_single_class_has_nothing_to_fit() -> None:
 
 
 def test_where_it_cannot_get_there_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lbfgs, "MAX_STEPS", 2)
+    monkeypatch.setattr(refit_module, "MOST_STEPS", 2)
     with pytest.warns(UserWarning, match="refit stopped after 4 steps at a gradient of"):
         found = refit(*problem(8))
     assert found.gradient > GRADIENT_TOLERANCE
@@ -187,3 +187,42 @@ def test_float64_finishes_what_float32_cannot() -> None:
     responses, labels, weight, bias, mask = problem(12)
     found = refit(responses * 1000, labels, weight / 1000, bias, mask, tolerance=1e-7)
     assert found.gradient <= 1e-7
+
+
+def hopeless(scale: float, classes: int = 60, filters: int = 40) -> Problem:
+    """One image a class, their responses nearly the same and large, as of an untrained network."""
+    generator = torch.Generator().manual_seed(0)
+    base = scale * (0.1 + torch.rand(filters, generator=generator))
+    responses = base * (1 + 0.05 * torch.randn(classes, filters, generator=generator))
+    weight = torch.randn(classes, filters, generator=generator) / filters**0.5
+    mask = torch.rand(classes, filters, generator=generator).argsort(1) < 3
+    return responses, torch.arange(classes), weight * mask, torch.zeros(classes), mask
+
+
+def test_where_float32_wanders_float64_gets_there() -> None:
+    responses, labels, weight, bias, mask = hopeless(30)
+    found = refit(responses, labels, weight, bias, mask)
+    assert found.gradient <= GRADIENT_TOLERANCE
+    assert found.steps <= refit_module.ROUGH_STEPS + 200
+    arrays = [tensor.numpy() for tensor in (responses, labels, found.weight, found.bias, mask)]
+    by_weight, by_bias = gradient(*arrays, L2)
+    # A weight rounded to float32 is off by 1e-8 or so, and moves a logit by that times the response.
+    assert max(abs(by_weight).max(), abs(by_bias).max()) <= 1e-3
+
+
+def test_costly_steps_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refit_module, "WORK", 1)
+    monkeypatch.setattr(refit_module, "LEAST_STEPS", 5)
+    with pytest.warns(UserWarning, match="refit stopped after"):
+        found = refit(*hopeless(100))
+    assert found.steps <= 10
+
+
+def test_a_start_better_than_what_rounding_makes_of_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_problem = hopeless(1000)
+    monkeypatch.setattr(refit_module, "MOST_STEPS", 10)
+    with pytest.warns(UserWarning, match="refit stopped after"):
+        found = refit(*given_problem)
+    arrays = [tensor.numpy() for tensor in given_problem]
+    start = objective(arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], L2)
+    assert found.loss <= start
