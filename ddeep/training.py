@@ -6,6 +6,7 @@ stopped anywhere goes on exactly as if it had not been: bit for bit on the CPU i
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -278,7 +279,7 @@ def _own_random_numbers(device: torch.device) -> Iterator[None]:
 
 
 def _check_same_run(saved: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
-    before, now = _flat(saved), _flat(wanted)
+    before, now = _flat(saved), _flat(json.loads(json.dumps(wanted)))  # as it would be read back: tuples are lists
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             raise ConfigError(

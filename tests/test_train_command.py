@@ -90,10 +90,11 @@ def test_a_run_directory_holds_all_there_is_to_know(images: Path, tmp_path: Path
     assert facts["classes"] == document["classes"]
 
 
-def test_killed_at_any_moment_a_run_resumes_to_the_same_file(images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--regularizer", "leavitt", "--alpha", "-1", "--layers", "*relu*"]])
+def test_killed_at_any_moment_a_run_resumes_to_the_same_file(images: Path, more: list[str], tmp_path: Path) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    whole = start(tmp_path, *options(images, 8), "--out", str(straight))
-    victim = start(tmp_path, *options(images, 8), "--out", str(killed))
+    whole = start(tmp_path, *options(images, 8), *more, "--out", str(straight))
+    victim = start(tmp_path, *options(images, 8), *more, "--out", str(killed))
     wait_for(killed / "checkpoint.safetensors", victim)
     victim.send_signal(signal.SIGKILL)
     victim.communicate()
