@@ -28,7 +28,7 @@ from .errors import CacheError
 from .json_files import read_object
 from .locks import is_temporary, remove_dead, remove_temporaries
 from .statistic import Statistic
-from .store import cache_root, sha256_of, written_whole
+from .store import cache_root, map_array, sha256_of, written_whole
 
 PARTS = ("responses", "passes", "datasets")  # folders under the cache's root
 VERSION = 1  # of the computation: raise it when responses or statistics change their meaning
@@ -54,14 +54,14 @@ class CacheEntry:
             about = read_object(folder / "about.json")
             if about["sha256"] != sha256_of(folder / "responses.npy"):
                 raise ValueError("its content does not match its hash")
-            rows = np.load(folder / "responses.npy", mmap_mode="c", allow_pickle=False)
+            rows = map_array(folder / "responses.npy", "c")
             if rows.dtype != np.float32 or rows.ndim != 2:
                 raise ValueError(f"it holds {rows.ndim} dimensions of {rows.dtype}")
             return torch.from_numpy(rows)
         except FileNotFoundError:
             if folder.exists():
                 self._discard(folder, "a part of it is missing")
-        except (OSError, ValueError, LookupError, TypeError, EOFError) as error:
+        except (OSError, ValueError, LookupError, TypeError) as error:
             self._discard(folder, str(error))
         return None
 
@@ -71,7 +71,7 @@ class CacheEntry:
         try:
             with written_whole(final) as temporary:
                 temporary.mkdir(parents=True)
-                images, filters = np.load(path, mmap_mode="r", allow_pickle=False).shape
+                images, filters = map_array(path, "r").shape
                 path.replace(temporary / "responses.npy")
                 digest = sha256_of(temporary / "responses.npy")
                 about = {"sha256": digest, "images": images, "filters": filters, "key": self.key}

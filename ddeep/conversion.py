@@ -23,7 +23,7 @@ from .errors import CacheError, DataError
 from .images import FileImages, TensorImages, content_hash
 from .loading import decode_batches, default_workers
 from .locks import remove_temporaries
-from .store import cache_root, written_whole
+from .store import cache_root, map_array, written_whole
 
 MAX_BYTES = 2 * 1024**3
 _BATCH = 256
@@ -65,11 +65,11 @@ def are_small(images: FileImages, side: int = 64) -> bool:
 def _open(entry: Path, count: int) -> tuple[UInt8[Tensor, "n h w 3"], str] | None:
     """The pixels of an entry with their sha256; None if it is missing or not as it should be."""
     try:
-        pixels = np.load(entry, mmap_mode="c", allow_pickle=False)
+        pixels = map_array(entry, "c")
         with entry.open("rb") as file:
             file.seek(-hashlib.sha256().digest_size, 2)
             digest = file.read()
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError):
         return None
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or len(pixels) != count or not pixels.flags.c_contiguous:
         return None

@@ -81,8 +81,8 @@ class PartialPass:
                 if rows.shape == shape and rows.dtype == np.float32 and rows.offset + rows.nbytes == size:
                     self._rows[layer] = rows
                     return torch.from_numpy(rows)
-            except (OSError, ValueError):
-                pass  # damaged: begin anew
+            except Exception:
+                pass  # damaged: begin anew; reading its header may raise nearly anything
         self._new.add(layer)
         with cache_writing(path):
             self._rows[layer] = new_rows(path, images, filters)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickletools
 from io import BufferedReader, BytesIO
 
-MOST_STEPS = 2_000_000  # a state dict takes about forty for each tensor
+MOST_STEPS = 500_000  # a state dict takes about forty for each tensor
 _MOST_PARTS = 1_000_000  # of one object, those counted again that it holds again
 _DEEPEST = 32
 

@@ -111,7 +111,7 @@ class Selection:
         for c, (mine, theirs) in enumerate(zip(self.classes, classes or (), strict=False) if named else ()):
             if mine != theirs:
                 raise SelectionError(
-                    f"Class {c} is {mine!r} in the selection, but {theirs!r} in the network. "
+                    f"Class {c} is {mine[:60]!r} in the selection, but {theirs!r} in the network. "
                     "Use a selection made for these classes in this order."
                 )
 

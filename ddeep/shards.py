@@ -27,7 +27,7 @@ from .json_files import read_object
 from .partial import PartialPass
 from .run_document import first_problem
 from .statistic import Statistic
-from .store import new_rows, written_whole
+from .store import map_array, new_rows, written_whole
 from .subject import SPLITS, Split
 
 SCHEMA = "ddeep.shard/1"
@@ -130,7 +130,7 @@ def _join(plan: Plan, split: Split, folders: list[Path], filters: int) -> None:
         for folder in folders:
             try:
                 tensors = load_file(folder / f"{split}.safetensors")
-                responses = np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False)
+                responses = map_array(folder / f"{split}.npy", "r")
                 mine = tensors[_SEEN]
                 if (seen & mine).any():
                     raise DataError(f"{folder}: {int((seen & mine).sum())} images are in another shard, too.")
@@ -139,7 +139,7 @@ def _join(plan: Plan, split: Split, folders: list[Path], filters: int) -> None:
                     other = statistic.twin()
                     other.load_state({name: tensors[f"{statistic!r}.{name}"] for name in statistic.reductions()})
                     statistic.merge(other)
-            except (OSError, SafetensorError, LookupError, ValueError, RuntimeError, TypeError, EOFError) as error:
+            except (OSError, SafetensorError, LookupError, ValueError, RuntimeError, TypeError) as error:
                 raise DataError(f"The shard {folder} cannot be read ({error}). Gather it again.") from None
             seen |= mine
         if not seen.all():

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from platformdirs import user_cache_path
 
@@ -76,6 +76,18 @@ def new_rows(path: Path, rows: int, columns: int) -> Any:
             for done in range(0, size, _ZEROS):
                 file.write(bytes(min(_ZEROS, size - done)))
     return np.lib.format.open_memmap(path, mode="r+")
+
+
+def map_array(path: Path, mode: Literal["r", "c"]) -> Any:
+    """The array in a file of numpy's format, mapped into memory. Raises OSError, and ValueError for any damage."""
+    import numpy as np
+
+    try:
+        return np.load(path, mmap_mode=mode, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # the header is Python, and its parser raises nearly anything
+        raise ValueError(f"it holds no array ({type(error).__name__})") from None
 
 
 def sha256_of(path: Path) -> str:

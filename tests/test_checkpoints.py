@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import struct
+import time
 import zipfile
 
 import pytest
@@ -144,6 +145,82 @@ def test_every_truncation_is_noticed(tmp_path, zipped):
         (tmp_path / "cut.bin").write_bytes(content[:length])
         with pytest.raises(WeightsError, match=r"cut\.bin"):
             read_state_dict(tmp_path / "cut.bin")
+
+
+def doubled_tuples(levels: int) -> bytes:
+    """A pickle of a dict whose key is a tuple that holds one tuple twice, which holds one tuple twice, …"""
+    step = b"".join(b"q" + bytes([n]) + b"h" + bytes([n]) + b"\x86" for n in range(levels))
+    return b"\x80\x02}" + b")" + step + b"K\x01s."
+
+
+def nested_tuples(levels: int) -> bytes:
+    return b"\x80\x02})" + b"\x85" * levels + b"K\x01s."
+
+
+def many_lists(count: int) -> bytes:
+    return b"\x80\x02(" + b"]" * count + b"l."
+
+
+BOMBS = {
+    "tuples doubled": doubled_tuples(60),
+    "tuples nested": nested_tuples(1_000_000),
+    "lists nested": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
+    "many lists": many_lists(3_000_000),
+    "an endless number": b"\x80\x02\x8b" + (2**31 - 1).to_bytes(4, "little") + b".",
+    "an encoding": b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00ax\x08\x00\x00\x00punycode\x86R.",
+    "nothing left": b"\x80\x02\x86.",
+}
+
+
+@pytest.mark.parametrize("zipped", FORMATS)
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
+def test_pickles_that_would_hang_or_crash_are_refused_at_once(tmp_path, bomb, zipped):
+    torch.save({"a": torch.ones(2)}, tmp_path / "whole.pt", _use_new_zipfile_serialization=zipped)
+    content = (tmp_path / "whole.pt").read_bytes()
+    if zipped:
+        rewritten = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(rewritten, "w") as new:
+            for entry in old.infolist():
+                new.writestr(entry.filename, bomb if entry.filename.endswith("data.pkl") else old.read(entry))
+        content = rewritten.getvalue()
+    else:
+        start = content.index(b".", content.index(b".", content.index(b".") + 1) + 1) + 1  # behind three pickles
+        content = content[:start] + bomb
+    (tmp_path / "x.pt").write_bytes(content)
+    started = time.process_time()
+    with pytest.raises(WeightsError, match=r"x\.pt (holds more than tensors|is damaged)"):
+        read_state_dict(tmp_path / "x.pt")
+    assert time.process_time() - started < 10
+
+
+def test_a_tensor_that_claims_more_than_its_record_holds(tmp_path):
+    """The number of its elements stands in the pickle, apart from the bytes."""
+    torch.save({"a": torch.arange(1000.0)}, tmp_path / "whole.pt")
+    patched = io.BytesIO()
+    with zipfile.ZipFile(tmp_path / "whole.pt") as old, zipfile.ZipFile(patched, "w") as new:
+        for entry in old.infolist():
+            data = old.read(entry)
+            if entry.filename.endswith("data.pkl"):
+                assert data.count(b"M\xe8\x03") == 2
+                data = data.replace(b"M\xe8\x03", b"M\xff\xff")
+            new.writestr(entry.filename, data)
+    (tmp_path / "x.pt").write_bytes(patched.getvalue())
+    with pytest.raises(WeightsError, match=r"x\.pt"):
+        read_state_dict(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("zipped", FORMATS)
+def test_bytes_used_over_and_over(tmp_path, zipped):
+    whole = torch.ones(10_000)
+    torch.save({str(n): whole for n in range(100)}, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match="over and over"):
+        read_state_dict(tmp_path / "x.pt")
+
+
+def test_tied_weights_are_read(tmp_path):
+    whole = torch.ones(10_000)
+    torch.save({"embedding": whole, "head": whole}, tmp_path / "x.pt")
+    assert read_state_dict(tmp_path / "x.pt").keys() == {"embedding", "head"}
 
 
 def test_missing_file(tmp_path):
