@@ -14,6 +14,7 @@ from markupsafe import Markup
 from pydantic import BaseModel
 
 from ..console import clean
+from ..recipes import FINE_TUNE
 from .heat import number, shades_css
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -47,6 +48,28 @@ def command(name: str, kind: type[BaseModel], config: Mapping[str, Any]) -> str:
             values = value if isinstance(value, list) else [value]
             words += [str(v) for v in values] if key == "weights" else [",".join(map(str, values))]
     return " ".join(shlex.quote(word) for word in words)
+
+
+def finetune_command(document: Mapping[str, Any]) -> str:
+    """The command line that fine-tunes the run in ``RUN`` as a run's document says; empty where it was not."""
+    done = document.get("finetune")
+    if not done:
+        return ""
+    words, usual = ["ddeep", "finetune", "RUN"], FINE_TUNE.identity()
+    for name, value in done["recipe"].items():
+        option = name.replace("_", "-")
+        if name != "epochs" and value == usual.get(name):
+            continue
+        words += [f"--{'' if value else 'no-'}{option}"] if isinstance(value, bool) else [f"--{option}", str(value)]
+    if done["from"] == "decomposed":
+        words.append("--no-refit")
+    if done["seed"]:
+        words += ["--seed", str(done["seed"])]
+    if regularizer := done["regularizer"]:
+        words += ["--regularizer", regularizer["name"]]
+        words += [f"--regularizer-options={name}={value}" for name, value in regularizer["options"].items()]
+        words += [f"--layers={layer}" for layer in regularizer["layers"]]
+    return " ".join(shlex.quote(str(word)) for word in words)
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -10,7 +10,7 @@ from ..config import RunConfig
 from ..figures import Plot, inline_svg
 from .depth import layer_metrics
 from .findings import Findings
-from .page import command, provenance, render
+from .page import command, finetune_command, provenance, render
 from .strips import Strip
 from .views import changes, class_views, confusions, matrices, shared_filters
 
@@ -24,7 +24,7 @@ def run_page(found: Findings, plots: list[Plot], strips: list[Strip]) -> str:
         run=document,
         found=found,
         names=found.classes,
-        command=command("run", RunConfig, document.get("config") or {}),
+        command=_commands(document),
         accuracies=[(stage, document["accuracy"][stage]) for stage in found.stages],
         plots={plot.name.replace("-", "_"): Markup(inline_svg(plot)) for plot in plots},
         matrices=matrices(found),
@@ -40,6 +40,13 @@ def run_page(found: Findings, plots: list[Plot], strips: list[Strip]) -> str:
         specs=layer_metrics(),
         facts=_facts(document),
     )
+
+
+def _commands(document: dict[str, Any]) -> str:
+    """What makes the run again, and its fine-tuning where that was a command of its own."""
+    config = document.get("config") or {}
+    run, more = command("run", RunConfig, config), finetune_command(document)
+    return run if not more or config.get("finetune") else f"{run} --out RUN && {more}"
 
 
 def _rule(strip: Strip) -> str:

@@ -23,7 +23,7 @@ from ddeep.report.findings import TOP, Findings, find
 from ddeep.rundir import load
 from tests.helpers import Distributions
 from tests.report.conftest import make_run
-from tests.report.pages import read
+from tests.report.pages import read, visible
 
 
 @dataclass
@@ -263,6 +263,24 @@ def test_classes_without_images_have_no_figures(
     assert not [text for text in shown if re.search(r"\bnan\b", text)]
 
 
+def test_classes_that_are_absent_are_named_and_lead_nowhere(
+    distributions: Distributions, untrained: Callable[..., dict[str, object]], tmp_path: Path
+) -> None:
+    """The network has an output for class b, of which there is no image at all."""
+    distributions.install("ddeep-absent", HOLES.replace('2 if split == "test" else 1', "3").replace("holes", "absent"))
+    run = make_run(tmp_path / "run", dataset="absent", **untrained(tmp_path, 4))
+    document = json.loads((run / "run.json").read_text())
+    assert document["absent"] == ["b"]
+    written = write_report(run, layers=[]).page
+    page, text = read(written), visible(written)
+    assert "each of 3 classes (of the 4 that the network knows)" in text
+    assert "Without images, and so without filters: b." in text
+    for stage in ("full", "decomposed"):
+        assert f"{document['accuracy_present'][stage]:.2f} % among those with images" in text
+    identifiers = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    assert {a["href"].removeprefix("#") for a in page.of("a")} <= identifiers
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path, digits_run: Path) -> None:
     with pytest.raises(DataError, match="not a run directory"):
         find(tmp_path)
@@ -270,7 +288,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path, digits_run: Path) -> None:
     document = json.loads((tmp_path / "run" / "run.json").read_text())
     del document["per_class"]
     (tmp_path / "run" / "run.json").write_text(json.dumps(document))
-    with pytest.raises(DataError, match="not a whole result"):
+    with pytest.raises(DataError, match="not a whole run"):
         find(tmp_path / "run")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from ddeep.config import RunConfig
 from ddeep.console import clean
 from ddeep.errors import DataError
 from ddeep.figures import readable_on, steps
+from ddeep.finetune_config import FinetuneConfig
 from ddeep.report import write_report
 from ddeep.report.findings import find
 from ddeep.report.heat import LEVELS, heat_table, number, shade
-from ddeep.report.page import command
+from ddeep.report.page import command, finetune_command
 from ddeep.report.strips import MOST_TILES, shown_images
 from ddeep.report.views import MOST_CELLS, filter_order, shared_filters, shown_classes
 from tests.helpers import Outcome
@@ -74,6 +76,8 @@ def test_every_stage_of_a_fine_tuned_run(finetuned_run: Path, finetuned_page: Pa
         assert shown[2:6] == [f"{row[stage]:.2f}" for stage in stages]
         assert shown[6] == number(row["full"] - row["finetuned"])
     assert "Finetuned − full" in text
+    run = "ddeep run --model resnet20 --strategy paper --out RUN"
+    assert f"{run} && ddeep finetune RUN --epochs 1 --lr 0.0001 --batch-size 64" in text
 
 
 def test_images_are_described_and_tables_named(digits_page: Path) -> None:
@@ -174,6 +178,25 @@ def test_the_command_makes_the_run_again(digits_run: Path) -> None:
     assert given.endswith("--no-refit") or "--no-refit " in given
     assert "--k 0.9" in given
     assert "--seed 3" in given
+
+
+def test_the_command_fine_tunes_again() -> None:
+    """What the command line makes of it is what was asked for."""
+    given = FinetuneConfig(
+        epochs=3, flip=False, label_smoothing=0.1, no_refit=True, seed=7, regularizer="leavitt", alpha=-0.5,
+        layers=("layer3.*",),
+    )  # fmt: skip
+    wanted = given.regularizer_config()
+    done = {"recipe": given.finetune_recipe().identity(), "seed": 7, "from": "decomposed"}
+    text = finetune_command({"finetune": {**done, "regularizer": asdict(wanted) if wanted else None}})
+    assert text == (
+        "ddeep finetune RUN --epochs 3 --label-smoothing 0.1 --no-flip --no-refit --seed 7 --regularizer leavitt "
+        "--regularizer-options=alpha=-0.5 '--layers=layer3.*'"
+    )
+    assert finetune_command({"finetune": {**done, "from": "refit", "seed": 0, "regularizer": None}}) == (
+        "ddeep finetune RUN --epochs 3 --label-smoothing 0.1 --no-flip"
+    )
+    assert finetune_command({}) == ""
 
 
 def test_filters_stand_with_the_first_class_that_selects_them(digits_run: Path) -> None:
