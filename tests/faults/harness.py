@@ -111,15 +111,20 @@ def kill_at_random(scenario: Scenario, folder: Path, kills: int, seed: int, ctrl
     began = time.monotonic()
     process = reference.start(scenario, "out")
     assert process.wait() == 0, process.said()
-    duration = time.monotonic() - began
+    # Of a command that starts afresh, and of one that goes on with what is there. A machine busy with other things may
+    # have made the first too long: then hardly a command would live to be killed.
+    durations = dict.fromkeys((True, False), time.monotonic() - began)
     expected = scenario.result(reference.folder / "out")
     places = 0
     while tally.kills < kills:
         places += 1
         place = Place(folder / f"place-{places}", data)
         for _ in range(min(KILLS_IN_A_PLACE, kills - tally.kills)):
+            fresh, began = not place.folder.exists(), time.monotonic()
             process = place.start(scenario, _next_out(place.folder, scenario))
-            time.sleep(chance.uniform(START if ctrl_c else 0, 1.05 * duration))
+            moment = chance.uniform(START if ctrl_c else 0, 1.05 * durations[fresh])
+            while process.running() and time.monotonic() - began < moment:
+                time.sleep(0.002)
             if process.running() and ctrl_c:
                 tally.kills += 1
                 tally.problems += _interrupt(process)
@@ -127,6 +132,7 @@ def kill_at_random(scenario: Scenario, folder: Path, kills: int, seed: int, ctrl
                 process.kill()
                 tally.kills += 1
             else:
+                durations[fresh] = min(durations[fresh], time.monotonic() - began)
                 tally.finished += 1
                 if process.status != 0:
                     tally.problems.append(f"{place.folder}: it failed: {process.said()}")
