@@ -29,7 +29,7 @@ def check_pickle(file: BufferedReader | BytesIO) -> None:
     Raises BoundsError for one that is too long or would build too much, ValueError for one that is none.
     """
     stack: list[tuple[int, int]] = []  # parts and depth of every object
-    memo: dict[int, tuple[int, int]] = {}
+    memo: dict[object, tuple[int, int]] = {}
     for steps, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if steps > MOST_STEPS:
             raise BoundsError(f"more than {MOST_STEPS:,} steps")
