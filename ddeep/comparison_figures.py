@@ -33,7 +33,8 @@ def draw(document: dict[str, Any]) -> Iterator[Plot]:
         ending = f"-{number + 1}-{re.sub(r'[^A-Za-z0-9.]+', '_', layer)[:60]}" if len(places) > 1 else ""
         rows = _of(document["rows"], here)
         null = {row["filters_per_class"]: row for row in _of(document["null"], here) if _is_number(row)}
-        title = f"{document['model']} on {document['dataset']}, layer {layer}"
+        weights = f" with {network['weights']}" if len(document["networks"]) > 1 else ""
+        title = f"{document['model']}{weights} on {document['dataset']}, layer {layer}"
         with style():
             if any(row["decomposed"] is not None for row in rows):
                 yield _accuracy(f"accuracy{ending}", title, rows, document["k"], null, network["full"])

@@ -13,6 +13,7 @@ import pytest
 from ddeep import evidence_pass
 from ddeep.compare_config import CompareConfig
 from ddeep.comparison import run_comparison
+from ddeep.comparison_figures import _best_first, draw
 from ddeep.config import RunConfig, read_config
 from ddeep.errors import ConfigError
 from ddeep.experiment import run as run_experiment
@@ -151,6 +152,19 @@ def test_two_checkpoints(tmp_path: Path) -> None:
     assert own["hashes"]["weights"] != other["hashes"]["weights"]
     assert own["full"] > 90 > other["full"]
     assert document["rows"][0]["decomposed"] > document["rows"][1]["decomposed"]
+    titles = [plot.figure.get_suptitle() for plot in draw(document)]
+    assert ["resnet20-digits" in title for title in titles] == [True, False]
+    assert str(tmp_path) in titles[1]
+
+
+def test_panels_go_by_the_mean_over_all_k() -> None:
+    accuracies = {"rises": (10.0, 99.0), "steady": (70.0, 80.0), "unfitted": (60.0, 60.0)}
+    rows = [
+        {"strategy": name, "decomposed": value, "refit": None if name == "unfitted" else value}
+        for name, values in accuracies.items()
+        for value in values
+    ]
+    assert _best_first(rows) == ["steady", "unfitted", "rises"]
 
 
 STRANGER = """

@@ -84,6 +84,7 @@ def _show(document: dict[str, Any], table: tuple[list[str], list[list[Any]]]) ->
         console.say(f"{'full network':18} {network['full']:.2f} % ({low:.2f} to {high:.2f}), {network['weights']}")
     for row in document["skipped"]:
         ks = ", ".join(map(str, row["k"]))
-        console.note(f"Left out at {row['layer']}: {row['strategy']} with k = {ks}: {row['reason']}")
+        place = f"{row['layer']} of {row['weights']}" if len(document["networks"]) > 1 else row["layer"]
+        console.note(f"Left out at {place}: {row['strategy']} with k = {ks}: {row['reason']}")
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in document["timings"].items())
     console.say(f"{'seconds':18} {seconds}")
