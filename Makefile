@@ -2,10 +2,11 @@
 # make test   all tests          make lint   format, lint, types and import directions
 # make bench  what ddeep costs, against goals: minutes, on a machine that does nothing else (BENCH_ARGS=--quick: a try)
 # make faults five hundred kills at random moments; whatever was lost is listed
+# make fuzz   a hundred thousand damaged files for the readers of untrusted ones; what crashed them is kept in crashes/
 # make PYTHON=python3.12 ...     with another Python
 export PYTHON
 
-.PHONY: run test lint faults bench
+.PHONY: run test lint faults fuzz bench
 .NOTPARALLEL:
 
 run:
@@ -30,3 +31,7 @@ faults:
 bench:
 	@sh scripts/environment test
 	.venv/bin/python -m benchmarks $(BENCH_ARGS)
+
+fuzz:
+	@sh scripts/environment test
+	.venv/bin/python -m tests.fuzz.harness $(FUZZ_ARGS)

@@ -7,6 +7,7 @@ gone and the run's figures and weights are those after fine-tuning.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -66,7 +67,9 @@ def finetune(
     regularizer = build_regularizer(
         wanted, module, size=preprocessing.size, classes=len(subject.classes), head=network.head, layer=network.layer
     )
-    if not resume and distributed.rank() == 0:
+    if not resume and distributed.rank() == 0:  # only now: what cannot be fine-tuned leaves nothing behind
+        if source != folder:
+            _copy_run(source, folder)
         _write_json(folder / SETTINGS, config.model_dump(mode="json", exclude_none=True))
     images, test = _labelled(subject, "train"), _labelled(subject, "test")
     precision: Precision = "bf16" if recipe.precision == "bf16" else "fp32"
@@ -123,6 +126,15 @@ def read_settings(folder: Path) -> FinetuneConfig:
         raise CacheError(f"{path} cannot be read as settings of fine-tuning: {first_problem(error)}.") from None
     except (OSError, ValueError) as error:
         raise CacheError(f"{path} cannot be read as settings of fine-tuning: {error}.") from None
+
+
+def _copy_run(source: Path, folder: Path) -> None:
+    """The files of a run, in a folder of their own."""
+    with written_whole(folder) as temporary:
+        temporary.mkdir()
+        for path in source.iterdir():
+            if path.is_file() and not path.is_symlink():  # a stranger's link may lead anywhere
+                shutil.copy2(path, temporary)
 
 
 def _start(folder: Path, document: dict[str, Any], subject: Subject, config: FinetuneConfig) -> nn.Module:

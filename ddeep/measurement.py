@@ -102,9 +102,10 @@ def _plan(config: MeasureConfig) -> _Plan:
         )
     subject = open_subject(config)
     k = subject.network.k if config.k is None else parse_k(config.k)
-    if config.strategy is not None:
-        check_k(find_strategy(config.strategy), k)
-    return _Plan(subject, subject.layers(config.layers), metrics, config.strategy, k)
+    layers = subject.layers(config.layers)
+    if config.strategy is not None:  # of several layers, those with too few filters say so in their row
+        check_k(find_strategy(config.strategy), k, subject.filters(layers[0]) if len(layers) == 1 else None)
+    return _Plan(subject, layers, metrics, config.strategy, k)
 
 
 def _row(plan: _Plan, layer: Layer, evidence: dict[Split, dict[Layer, Evidence]], seed: int) -> dict[str, Any]:

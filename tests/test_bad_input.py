@@ -170,7 +170,33 @@ def out_is_taken(folder: Path) -> None:
     (folder / "out" / "run.json").write_text("{}")
 
 
+def shard(**changes: Any) -> Prepare:
+    """The folder ``s``, whose ``shard.json`` is right but for ``changes``."""
+    settings = {"model": "resnet20", "strategy": "paper", "dataset": "digits"}
+    about = {"schema": "ddeep.shard/1", "number": 0, "of": 1, "config": settings, "keys": {}, "filters": 64}
+    return text("s/shard.json", json.dumps({**about, **changes}))
+
+
+def a_run(selection_classes: int = 10, **changes: Any) -> Prepare:
+    """The folder ``run``, what a run leaves but for its network, with ``changes`` in its document."""
+    rows = [{"index": c, "name": str(c), "filters": [c], "scores": [1.0]} for c in range(selection_classes)]
+    chosen = {"schema": "ddeep.selection/1", "num_filters": 64, "absent": [], "source": {}, "classes": rows}
+
+    def make(folder: Path) -> None:
+        whole = json.loads(WHOLE_RUN.read_text(encoding="utf-8"))
+        document = {**whole, **changes, "hashes": {**whole["hashes"], **changes.get("hashes", {})}}
+        (folder / "run").mkdir()
+        (folder / "run" / "run.json").write_text(json.dumps(document))
+        (folder / "run" / "selection.json").write_text(json.dumps(chosen))
+
+    return make
+
+
+WHOLE_RUN = Path(__file__).parent / "fuzz" / "seeds" / "run.json"
 CIFAR = "--dataset cifar10 --weights resnet20-digits"
+COMPARE = "compare --model resnet20 --no-refit"
+MEASURE = "measure --model resnet20"
+TRAIN = "train --model resnet20 --dataset digits"
 
 ROWS: dict[str, Bad] = {
     # names
@@ -381,10 +407,154 @@ ROWS: dict[str, Bad] = {
         "asks to run",
         prepare=text("data/cifar-10-batches-py/data_batch_1", pickle.dumps({"data": Planted(), "labels": []})),
     ),
+    # shards of a run
+    "a shard that is none of its parts": run("--shard 4/3 --out o", "--shard '4/3'", "give I/N"),
+    "a shard numbered 0": run("--shard 0/3 --out o", "--shard '0/3'", "give I/N"),
+    "a shard in words": run("--shard one --out o", "--shard 'one'", "give I/N"),
+    "a shard without an output": run("--shard 1/3", "--shard needs --out DIR"),
+    # compare
+    "compare without a model": bad("compare", "--model is missing"),
+    "compare an unknown strategy": bad(f"{COMPARE} --strategies papper", "'papper'", "Did you mean 'paper'"),
+    "compare with k of 0": bad(f"{COMPARE} --k 2,0", "k = 0", "whole number of filters"),
+    "compare with k above K": bad(f"{COMPARE} --strategies weight --k 65", "k = 65", "from 1 to 64"),
+    "compare with k a word": bad(f"{COMPARE} --k five", "k = 'five' is not a number"),
+    "compare at no layer": bad(f"{COMPARE} --layers nothing*", "'nothing*'", "ddeep layers"),
+    "compare weights that are not there": bad(f"{COMPARE} --weights w.pt", "no weights file w.pt"),
+    "compare into what exists": bad(f"{COMPARE} --out out", "out already exists", prepare=out_is_taken),
+    "compare with an unknown key": bad(
+        f"{COMPARE} --config c.toml", "Unknown key 'strategy'", "'strategies'", prepare=toml("strategy = 'paper'")
+    ),
+    "compare lists within lists": bad(
+        f"{COMPARE} --config c.toml", "'k' in c.toml is nested too deeply", prepare=toml("k = [[[[[[5]]]]]]")
+    ),
+    # measure
+    "measure an unknown metric": bad(f"{MEASURE} --metrics psy", "'psy'", "Did you mean 'psi'"),
+    "measure with a number that is none": bad(f"{MEASURE} --metrics psi:half", "'half' is not a number", "psi:0.5"),
+    "measure with a number too many": bad(f"{MEASURE} --metrics pmi:3", "'pmi' takes no number"),
+    "measure Ψ at twice the mass": bad(f"{MEASURE} --metrics psi:2", "psi"),
+    "measure a selection that there is none of": bad(f"{MEASURE} --metrics precision", "'precision'", "--strategy"),
+    "measure with an unknown strategy": bad(f"{MEASURE} --strategy papper", "'papper'", "Did you mean 'paper'"),
+    "measure with k above K": bad(f"{MEASURE} --strategy weight --k 65", "k = 65", "from 1 to 64"),
+    "measure at no layer": bad(f"{MEASURE} --layers nothing*", "'nothing*'", "ddeep layers"),
+    "measure into what exists": bad(f"{MEASURE} --out out", "out already exists", prepare=out_is_taken),
+    # train
+    "train nothing": bad("train", "--model is missing"),
+    "train on nothing": bad("train --model resnet20", "--dataset is missing"),
+    "train an unknown model": bad("train --model resnet21 --dataset digits", "'resnet21'", "Did you mean"),
+    "train on an unknown dataset": bad("train --model resnet20 --dataset digit", "'digit'", "Did you mean 'digits'"),
+    "train for no epoch": bad(f"{TRAIN} --epochs 0", "epochs", "0"),
+    "train for ever": bad(f"{TRAIN} --epochs inf", "'--epochs'", "integer", status=2),
+    "train backwards": bad(f"{TRAIN} --lr -0.1", "lr = -0.1", "positive number"),
+    "train by NaN": bad(f"{TRAIN} --lr nan", "lr = nan", "positive number"),
+    "train with an unknown optimizer": bad(f"{TRAIN} --optimizer sdg", "--optimizer 'sdg'", "sgd"),
+    "train with an unknown schedule": bad(f"{TRAIN} --schedule cosin", "--schedule 'cosin'", "cosine"),
+    "train in empty batches": bad(f"{TRAIN} --batch-size 0", "batch", "0"),
+    "train on smoothed labels only": bad(f"{TRAIN} --label-smoothing 1.5", "smoothing", "1.5"),
+    "train with an average beyond 1": bad(f"{TRAIN} --ema 1.5", "1.5"),
+    "train with an unknown regularizer": bad(f"{TRAIN} --regularizer leavit", "'leavit'", "Did you mean 'leavitt'"),
+    "train with an option of no regularizer": bad(
+        f"{TRAIN} --regularizer leavitt --regularizer-options beta=1", "beta", "leavitt"
+    ),
+    "train on images of side 0": bad(f"{TRAIN} --size 0", "--size 0", "greater than or equal to 1"),
+    "train into what exists": bad(f"{TRAIN} --out out", "out already exists", prepare=out_is_taken),
+    "resume training that is not there": bad("train --resume nowhere", "nowhere is not a run directory"),
+    "resume training with other settings": bad("train --resume nowhere --epochs 3", "takes no other options"),
+    "resume what is no training": bad("train --resume out", "schema", "ddeep.train/1", prepare=out_is_taken),
+    "resume training that is finished": bad(
+        "train --resume t", "finished", prepare=text("t/run.json", '{"schema": "ddeep.train/1", "status": "finished"}')
+    ),
+    "resume training of no settings": bad(
+        "train --resume t",
+        "t/run.json does not describe a training run",
+        prepare=text("t/run.json", '{"schema": "ddeep.train/1", "status": "running", "config": {"epochs": "many"}}'),
+    ),
+    "a regularizer's options as a number": bad(
+        f"{TRAIN} --config c.toml", "--regularizer-options 5", prepare=toml("regularizer_options = 5")
+    ),
+    # finetune
+    "fine-tune nothing": bad("finetune", "Give a run directory or a selection file"),
+    "fine-tune what is not there": bad("finetune nowhere", "nowhere"),
+    "fine-tune a folder": bad("finetune out", "out/run.json", prepare=out_is_taken),
+    "fine-tune by an unknown head": bad("finetune run --head sparse", "'--head'", "sparse", status=2),
+    "fine-tune a run on other images": bad("finetune run --dataset digits", "knows its own dataset", prepare=a_run()),
+    "fine-tune a run without its network": bad("finetune run", "model.safetensors", prepare=a_run()),
+    "fine-tune a run of a layer that feeds no head": bad(
+        "finetune run", "no decomposed head", prepare=a_run(accuracy={"full": 90.0, "decomposed": None})
+    ),
+    "resume fine-tuning that is not there": bad(
+        "finetune --resume run", "no unfinished fine-tuning in run", prepare=a_run()
+    ),
+    "resume fine-tuning with other settings": bad("finetune --resume run --epochs 2", "takes no other settings"),
+    "fine-tuning with broken settings": bad(
+        "finetune --resume run", "finetune.json cannot be read", prepare=text("run/finetune.json", '{"epochs": [')
+    ),
+    "fine-tuning with settings of another kind": bad(
+        "finetune --resume run", "finetune.json cannot be read", "lr", prepare=text("run/finetune.json", '{"lr": "x"}')
+    ),
+    # report
+    "report on nothing": bad("report", "Missing argument", status=2),
+    "report on what is not there": bad("report nowhere", "nowhere is not a run directory", "No such file"),
+    "report on a folder": bad("report .", "is not a run directory"),
+    "report on broken JSON": bad("report r", "r/run.json is not a run", prepare=text("r/run.json", "{")),
+    "report on a list": bad("report r", "a list, not an object", prepare=text("r/run.json", "[]")),
+    "report on depths": bad("report r", "nested too deeply", prepare=text("r/run.json", '{"a":' * 99 + "1" + "}" * 99)),
+    "report on a key twice": bad("report r", "'a' twice", prepare=text("r/run.json", '{"a": 1, "a": 2}')),
+    "report on what is without end": bad(
+        "report r",
+        "larger than 64 MiB",
+        prepare=lambda folder: [(folder / "r").mkdir(), (folder / "r/run.json").symlink_to("/dev/zero")],
+    ),
+    "report on another schema": bad("report r", "schema 'x'", prepare=text("r/run.json", '{"schema": "x"}')),
+    "report on half a run": bad("report r", "not a whole run", prepare=text("r/run.json", '{"schema": "ddeep.run/1"}')),
+    "report on a run with a class too few": bad("report run", "Class", prepare=a_run(selection_classes=9)),
+    "report on a comparison that is none": bad(
+        "report r", "comparison.json is not a comparison", prepare=text("r/comparison.json", "{")
+    ),
+    "report on half a comparison": bad(
+        "report r", "not a whole comparison", prepare=text("r/comparison.json", '{"schema": "ddeep.comparison/1"}')
+    ),
+    # explain
+    "explain without an image": bad("explain run", "Missing argument", status=2),
+    "explain by what is not there": bad("explain nowhere test:1", "nowhere is not a run directory"),
+    "explain by a run without a head": bad(
+        "explain run test:1",
+        "no decomposed head",
+        prepare=a_run(accuracy={"full": 90.0, "decomposed": None}),
+    ),
+    "explain by a run of other images": bad(
+        "explain run test:1",
+        "The images of the train split have changed",
+        prepare=a_run(hashes={"train": "0", "test": "0"}),
+    ),
+    "explain by a run without its network": bad("explain run test:1", "model.safetensors", prepare=a_run()),
+    # merge
+    "merge nothing": bad("merge", "Missing argument", status=2),
+    "merge what is not there": bad("merge nowhere", "nowhere is not a shard"),
+    "merge a folder": bad("merge .", "is not a shard"),
+    "merge half a shard": bad("merge s", "s is not a shard", prepare=shard(config=None)),
+    "merge one of two shards": bad("merge s", "Shard 2 of 2 is missing", prepare=shard(of=2)),
+    "merge one of a billion shards": bad("merge s", "Shard 2 of 1000000000", prepare=shard(of=10**9)),
+    "merge a shard twice": bad("merge s s", "are both shard 1 of 2", prepare=shard(of=2)),
+    "merge a shard that is none of its parts": bad("merge s", "number 3 of 1", prepare=shard(number=3)),
+    "merge a shard of no settings": bad("merge s", "settings that are not valid", prepare=shard(config={"k": 3})),
+    "merge a shard of other filters": bad("merge s", "of 7 filters", prepare=shard(filters=7)),
+    "merge into what exists": bad("merge s --out out", "out already exists", prepare=out_is_taken),
+    # plugins
+    "check no plugin": bad("plugins check nothing-such", "No plugin 'nothing-such' is installed", "ddeep plugins"),
+    "a new plugin with a name that is none": bad(("plugins", "new", "no name"), "'no name'"),
+    "a new plugin that climbs out": bad("plugins new ../x", "'../x'"),
+    "a new plugin of no kind": bad("plugins new ddeep-x --kind trick", "trick", status=2),
+    "a new plugin where there is one": bad(
+        "plugins new ddeep-x", "ddeep-x", "exists", prepare=text("ddeep-x/pyproject.toml", "")
+    ),
     # other commands
     "list of nothing": bad("list modles", "modles", status=2),
+    "cache of nothing": bad("cache clean", "clean", status=2),
     "layers of an unknown model": bad("layers resnet21", "'resnet21'", "Did you mean", "'resnet20'"),
     "layers of no model": bad("layers", "Missing argument", status=2),
+    "layers by a glob without match": bad("layers resnet20 nothing*", "'nothing*'"),
+    "layers on images of side 0": bad("layers resnet20 --size 0", "--size", status=2),
+    "layers on images too small": bad("layers torchvision/alexnet --size 8", "alexnet", "8"),
 }
 
 

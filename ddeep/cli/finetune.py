@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -103,9 +102,9 @@ def finetune(
 ) -> None:
     """Train the whole network through its decomposed head.
 
-    The paper's settings are the defaults (one epoch of Adam at 2e-4 in batches of 256); what is kept is a moving average
-    of the weights (--ema 0: the last ones). The last epoch counts: none is chosen by its accuracy on the test split, and
-    images held out of the train split would rank epochs badly, for the checkpoint has seen them.
+    The paper's settings are the defaults (one epoch of Adam at 2e-4 in batches of 256); what is kept is a moving
+    average of the weights (--ema 0: the last ones). The last epoch counts: none is chosen by its accuracy on the test
+    split, and images held out of the train split would rank epochs badly, for the checkpoint has seen them.
     """
     given = {name: value for name, value in locals().items() if value is not None}
     for name in ("target", "head", "out", "resume", "as_json"):
@@ -164,7 +163,6 @@ def _prepare(
     from ..config import RunConfig, read_config
     from ..experiment import run as run_experiment
     from ..rundir import check_out, read_run, save_run
-    from ..store import written_whole
 
     if target is None:
         raise ConfigError("Give a run directory or a selection file to fine-tune: ddeep finetune RUN_OR_SELECTION")
@@ -174,12 +172,6 @@ def _prepare(
         if subject:
             raise ConfigError(f"The run in {target} knows its own {' and '.join(sorted(subject))}; leave it out.")
         read_run(target)
-        if distributed.rank() == 0:
-            with written_whole(folder) as temporary:
-                temporary.mkdir()
-                for path in target.iterdir():
-                    if path.is_file() and not path.is_symlink():  # a stranger's link may lead anywhere
-                        shutil.copy2(path, temporary)
         return folder, target
     if distributed.world() > 1:
         raise ConfigError("Several processes fine-tune a run directory. Make it first: ddeep run --selection FILE")
