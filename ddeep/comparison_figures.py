@@ -33,7 +33,7 @@ def draw(document: dict[str, Any]) -> Iterator[Plot]:
         ending = f"-{number + 1}-{re.sub(r'[^A-Za-z0-9.]+', '_', layer)[:60]}" if len(places) > 1 else ""
         rows = _of(document["rows"], here)
         null = {row["filters_per_class"]: row for row in _of(document["null"], here) if _is_number(row)}
-        weights = f" with {network['weights']}" if len(document["networks"]) > 1 else ""
+        weights = f" with {_end(network['weights'])}" if len(document["networks"]) > 1 else ""
         title = f"{document['model']}{weights} on {document['dataset']}, layer {layer}"
         with style():
             if any(row["decomposed"] is not None for row in rows):
@@ -41,6 +41,11 @@ def draw(document: dict[str, Any]) -> Iterator[Plot]:
             agreements = [table for table in _of(document["agreement"], here) if len(table["strategies"]) > 1]
             if agreements:
                 yield _agreement(f"agreement{ending}", title, agreements[len(agreements) // 2])
+
+
+def _end(name: str, most: int = 40) -> str:
+    """The end of a long file name, which tells checkpoints apart better than its start."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def _of(rows: Rows, here: dict[str, str]) -> list[dict[str, Any]]:

@@ -154,7 +154,7 @@ def test_two_checkpoints(tmp_path: Path) -> None:
     assert document["rows"][0]["decomposed"] > document["rows"][1]["decomposed"]
     titles = [plot.figure.get_suptitle() for plot in draw(document)]
     assert ["resnet20-digits" in title for title in titles] == [True, False]
-    assert str(tmp_path) in titles[1]
+    assert "other,name.pt" in titles[1]
 
 
 def test_panels_go_by_the_mean_over_all_k() -> None:
