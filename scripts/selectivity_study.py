@@ -61,6 +61,7 @@ def study(alpha: float, given: argparse.Namespace) -> dict[str, Any]:
         epochs=given.epochs,
         lr=given.lr,
         schedule="cosine",
+        ema=0.0,
         precision=given.precision,
         regularizer="leavitt",
         alpha=alpha,
