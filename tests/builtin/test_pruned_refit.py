@@ -10,8 +10,18 @@ from ddeep.context import Context, Head
 from ddeep.errors import ConfigError
 from ddeep.statistic import ResponseBatch
 from ddeep_plugins_builtin.strategies import pruned_refit
-from ddeep_plugins_builtin.strategies.pruned_refit import gains, improve, prune, start, steepest, without_least
+from ddeep_plugins_builtin.strategies.pruned_refit import (
+    gains,
+    improve,
+    prune,
+    standardised_head,
+    start,
+    steepest,
+    targets,
+    without_least,
+)
 from ddeep_plugins_builtin.strategies.sparse_head import Objective, SparseHead, fit
+from ddeep_plugins_builtin.strategies.training_set import training_set
 from tests.evidence import evidence_of
 from tests.reference import pruned_refit as reference
 
@@ -148,6 +158,21 @@ def test_scores_are_the_heads_it_found(with_head: bool) -> None:
     head = Head(torch.randn(4, 9, generator=generator), torch.randn(4, generator=generator)) if with_head else None
     scores = pruned_refit.select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU(), head))
     assert ((scores > 0).sum(1) == 3).all()
+
+
+def test_targets_are_the_networks_predictions_or_the_label_where_those_are_wrong() -> None:
+    generator = torch.Generator().manual_seed(2)
+    head = Head(torch.randn(4, 9, generator=generator), torch.randn(4, generator=generator))
+    given = batch()
+    context = Context(nn.ReLU(), head)
+    data = training_set(evidence_of(given, [], 4), context)
+    found = targets(data, standardised_head(data, head))
+    predictions = torch.softmax(given.responses @ head.weight.T + head.bias, 1)
+    right = predictions.argmax(1) == given.labels
+    assert 0 < right.sum() < 400
+    torch.testing.assert_close(found[right], predictions[right], rtol=1e-3, atol=1e-5)
+    assert torch.equal(found[~right], nn.functional.one_hot(given.labels, 4).float()[~right])
+    assert torch.equal(targets(data, None), nn.functional.one_hot(given.labels, 4).float())
 
 
 def test_what_would_not_fit_in_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
