@@ -82,7 +82,7 @@ def examine(spec: ModelSpec, size: int | None = None) -> Examined:
 
 def describe_layers(module: nn.Module, example: Float[Tensor, "n c h w"]) -> list[LayerRow]:
     """Every submodule that a forward pass calls, in the module's order. ``example`` must be square."""
-    return look(module, example)[0]
+    return _rows(module, record(module, example)[0])
 
 
 def match_layers(module: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:

@@ -1,12 +1,13 @@
 """Look at every classifier of timm and torchvision, and write docs/architectures.md and .csv.
 
     python scripts/architectures.py walk --records records.jsonl      # resumable; an hour of one core
-    python scripts/architectures.py write --records records.jsonl
+    python scripts/architectures.py write --records records.jsonl     # also of an unfinished walk: the page says so
 
 Each architecture is built with random weights and ten classes, run once on two images of noise, and examined as ddeep
 examines any network. Up to 40 million parameters the head's input is compared with the pooled layer by value; beyond
 that nothing is computed (meta tensors), the parts are those of a smaller architecture of the same family, and only
-their shapes are compared.
+their shapes are compared. No architecture gets more than 4 GB and two minutes of a processor: one that wants more is
+recorded as a failure, and why.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import csv
 import gc
 import json
 import logging
+import resource
+import signal
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -42,6 +46,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CLASSES = 10
 LARGEST = 40_000_000
 SMALL = 64  # the side tried first where the network takes any: four positions left after a stride of 32
+BYTES, SECONDS = 4 << 30, 120  # for one architecture
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,10 @@ class Record:
     unreadable: str = ""
     problem: str = ""
     rewritten: bool = False
+
+    @property
+    def examined(self) -> bool:
+        return bool(self.checked or self.problem)
 
     @property
     def works(self) -> bool:
@@ -95,6 +104,21 @@ def sizes(name: str) -> list[int]:
     return [own] if config and config.fixed_input_size else [SMALL, own]
 
 
+@contextmanager
+def time_limit() -> Iterator[None]:
+    """TimeoutError once the block has taken ``SECONDS`` of processor time."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"it takes more than {SECONDS} seconds")
+
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
 def make_generic(module: nn.Module) -> None:
     """Noise where initialisation left zeros or ones, so that no two layers agree by being idle."""
     torch.manual_seed(0)
@@ -104,20 +128,21 @@ def make_generic(module: nn.Module) -> None:
                 parameter.add_(0.1 * torch.randn_like(parameter))
 
 
-def examine(name: str) -> Record:
-    """Examine by value, or for large networks count parameters only (``checked`` stays empty)."""
+def examine(name: str, largest: float = LARGEST) -> Record:
+    """Examine by value, or beyond ``largest`` parameters only count them (``checked`` stays empty)."""
     family = family_of(name)
     try:
-        with torch.device("meta"):
+        with time_limit(), torch.device("meta"):
             parameters = sum(parameter.numel() for parameter in build(name).parameters())
     except Exception:  # cannot be built on the meta device
         parameters = 0
-    if parameters > LARGEST:
+    if parameters > largest:
         return Record(name, family, parameters)
     try:
-        module = build(name)
-        make_generic(module)
-        size, rows, found = first_that_runs(module, sizes(name))
+        with time_limit():
+            module = build(name)
+            make_generic(module)
+            size, rows, found = first_that_runs(module, sizes(name))
     except Exception as error:
         return Record(name, family, parameters, problem=f"{type(error).__name__}: {error}".splitlines()[0][:200])
     filters = next((row.filters for row in rows if found.layer and row.name == found.layer.name), 0)
@@ -148,6 +173,8 @@ def first_that_runs(module: nn.Module, candidates: Sequence[int]) -> tuple[int, 
     for size in candidates[:-1]:
         try:
             return size, *look(module, example_images(module, size))
+        except TimeoutError:
+            raise
         except Exception:  # too small for it, in whatever way
             continue
     return candidates[-1], *look(module, example_images(module, candidates[-1]))
@@ -169,11 +196,12 @@ def _kind(problem: str) -> str:
 def examine_shapes(record_: Record, siblings: Sequence[Record]) -> Record:
     """Compare shapes alone, with the parts found by value in architectures of the same family."""
     try:
-        with torch.device("meta"):
-            module = build(record_.name)
         size = sizes(record_.name)[-1]
-        example = torch.empty(2, 3, size, size, device="meta")
-        logits, rows = module(example), describe_layers(module, example)
+        with time_limit():
+            with torch.device("meta"):
+                module = build(record_.name)
+            example = torch.empty(2, 3, size, size, device="meta")
+            logits, rows = module(example), describe_layers(module, example)
     except Exception as error:
         return Record(**{**asdict(record_), "problem": f"{type(error).__name__}: {error}".splitlines()[0][:200]})
     shapes = {row.name: row for row in rows}
@@ -188,7 +216,7 @@ def examine_shapes(record_: Record, siblings: Sequence[Record]) -> Record:
         if shapes[layer].filters == linear.in_features:
             parts = {"head": head, "layer": layer, "pool": pool, "filters": linear.in_features}
             return Record(**{**asdict(record_), **facts, **parts})
-    problem = _problem_of_siblings(siblings) or "no smaller architecture of its family was examined by value"
+    problem = _problem_of_siblings(siblings) or "head and layer of no smaller architecture of its family fit it"
     return Record(**{**asdict(record_), **facts, "problem": problem})
 
 
@@ -197,15 +225,39 @@ def _problem_of_siblings(siblings: Sequence[Record]) -> str:
     return f"as its smaller siblings: {problems.most_common(1)[0][0]}" if problems else ""
 
 
+def in_turn(names: Iterable[str]) -> list[str]:
+    """One of each family, then a second of each, and so on: an unfinished walk has seen something of all."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for name in names:
+        family = family_of(name)
+        turns.append((seen[family], name))
+        seen[family] += 1
+    return [name for _, name in sorted(turns)]
+
+
 def read(path: Path) -> dict[str, Record]:
     lines = path.read_text().splitlines() if path.is_file() else []
     return {entry["name"]: Record(**entry) for entry in map(json.loads, lines)}
 
 
+def smallest_of_large_families(done: dict[str, Record], members: Counter[str]) -> set[str]:
+    """Of each family that is counted whole and has no member small enough: its smallest, for the others to go by."""
+    families: dict[str, list[Record]] = {}
+    for entry in done.values():
+        families.setdefault(entry.family, []).append(entry)
+    return {
+        min(mine, key=lambda entry: (entry.parameters, entry.name)).name
+        for family, mine in families.items()
+        if len(mine) == members[family] and not any(entry.examined for entry in mine)
+    }
+
+
 def walk(path: Path, limit: float) -> None:
-    """Examine what the records lack, for at most ``limit`` seconds; first all by value, then the rest by shape."""
+    """Examine what the records lack, for at most ``limit`` seconds."""
     start = time.monotonic()
-    done = read(path)
+    resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
+    done, members = read(path), Counter(map(family_of, all_names()))
     with path.open("a") as file:
 
         def put(entry: Record) -> None:
@@ -214,16 +266,24 @@ def walk(path: Path, limit: float) -> None:
             file.flush()
             gc.collect()
 
-        for name in all_names():
-            if time.monotonic() - start > limit:
+        def put_shapes(name: str, *, last: bool) -> None:
+            siblings = [other for other in done.values() if other.family == done[name].family]
+            if not last and not any(other.works and other.checked == "values" for other in siblings):
                 return
-            if name not in done:
-                put(examine(name))
-        for entry in list(done.values()):
-            if time.monotonic() - start > limit:
-                return
-            if not entry.checked and not entry.problem:
-                put(examine_shapes(entry, [other for other in done.values() if other.family == entry.family]))
+            found = examine_shapes(done[name], siblings)
+            if found.works or last:  # a sibling yet to be examined may show its parts
+                put(found)
+
+        for last in (False, True):
+            for name in in_turn(all_names()):
+                if time.monotonic() - start > limit:
+                    return
+                if name not in done:
+                    put(examine(name))
+                if name in smallest_of_large_families(done, members):
+                    put(examine(name, float("inf")))
+                if not done[name].examined:
+                    put_shapes(name, last=last)
     print("done")
 
 
@@ -231,17 +291,19 @@ HEADER = """# Architectures
 
 Made by `python scripts/architectures.py`; do not edit. timm {timm}, torchvision {torchvision}, torch {torch}.
 
-Every classifier of timm (`timm/<name>`, one for each entry point) and torchvision (`torchvision/<name>`) was built
-with random weights and {classes} classes and examined as ddeep examines any network: one forward pass of two images
-finds the final linear layer (the head), the submodule whose pooled output is the head's input, and what every other
-one returns.
+timm has {timm_names:,} classifiers (`timm/<name>`, one for each entry point), torchvision {torchvision_names}
+(`torchvision/<name>`). {examined}
+
+Each was built with random weights and {classes} classes and examined as ddeep examines any network: one forward pass
+of two images finds the final linear layer (the head), the submodule whose pooled output is the head's input, and what
+every other one returns. An architecture may take {gigabytes} GB and {seconds} seconds of one processor.
 
 *by value*: the pooled output was compared with the head's input, to 1e-4 of its largest element ({values:,}
-architectures, those of up to {largest} million parameters). *by shape*: nothing was computed; head and layer are
+architectures: those of up to {largest} million parameters, and where a family has none, its smallest). *by shape*: nothing was computed; head and layer are
 those of a smaller architecture of the same family, and the shapes fit ({shapes:,} larger ones). Published weights
 were not loaded; the names do not depend on them.
 
-| | architectures | work at the head | inner layers readable |
+| | examined | work at the head | inner layers readable |
 |---|---:|---:|---:|
 {totals}
 
@@ -266,7 +328,7 @@ Elsewhere they work like any other: `--layer` chooses an inner layer, and select
 
 A family is the library's file that defines the architecture. The layer is the most frequent one.
 
-| family | architectures | at the head | head | layer | pooling | inner layers |
+| family | examined | at the head | head | layer | pooling | inner layers |
 |---|---:|---:|---|---|---|---:|
 {families}
 """
@@ -274,10 +336,9 @@ A family is the library's file that defines the architecture. The layer is the m
 
 def write(path: Path, folder: Path) -> None:
     """Write architectures.md and architectures.csv from the records."""
-    records = sorted(read(path).values(), key=lambda entry: entry.name)
-    missing = sorted(set(all_names()) - {entry.name for entry in records if entry.checked or entry.problem})
-    if missing:
-        raise SystemExit(f"{len(missing)} architectures are not examined yet, {missing[0]} for one: run `walk` first.")
+    every = all_names()
+    known = read(path)
+    records = [known[name] for name in sorted(every) if name in known and known[name].examined]
     with (folder / "architectures.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         names = [field.name for field in fields(Record)]
@@ -288,6 +349,11 @@ def write(path: Path, folder: Path) -> None:
         timm=timm.__version__,
         torchvision=torchvision.__version__.partition("+")[0],
         torch=torch.__version__.partition("+")[0],
+        timm_names=len(timm_models.names()),
+        torchvision_names=len(torchvision_models.names()),
+        examined=_examined(records, every),
+        gigabytes=BYTES >> 30,
+        seconds=SECONDS,
         classes=CLASSES,
         values=checked["values"],
         shapes=checked["shapes"],
@@ -298,6 +364,19 @@ def write(path: Path, folder: Path) -> None:
         families="\n".join(_families(records)),
     )
     (folder / "architectures.md").write_text(text, encoding="utf-8")
+
+
+def _examined(records: Sequence[Record], every: Sequence[str]) -> str:
+    if len(records) == len(every):
+        return "All of them were examined."
+    families, present = {family_of(name) for name in every}, {entry.family for entry in records}
+    text = (
+        f"**{len(records):,} of these {len(every):,} were examined so far**, of {len(present)} of the {len(families)} "
+        "families, and the figures below are of these. A large one that fits no smaller one of its family yet is not "
+        "among them, so the shares may fall when all are."
+    )
+    missing = ", ".join(f"`{name}`" for name in sorted(families - present))
+    return f"{text} Nothing is known yet of {missing}." if missing else text
 
 
 def _totals(records: Sequence[Record]) -> Iterator[str]:

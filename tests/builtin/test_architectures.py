@@ -1,0 +1,96 @@
+"""docs/architectures.csv says what the architectures show: a sample of the families is examined anew, on every run.
+
+``pytest -m slow`` examines one of every family.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from ddeep_plugins_builtin.models import timm_models, torchvision_models
+from scripts import architectures
+from scripts.architectures import Record
+
+DOCS = Path(__file__).parents[2] / "docs"
+EACH = 5  # families to one that every run looks at
+
+
+def listed() -> dict[str, dict[str, str]]:
+    with (DOCS / "architectures.csv").open(newline="", encoding="utf-8") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def smallest_of_families() -> list[tuple[str, bool]]:
+    """The smallest architecture of every family that was examined by value, and whether it is small."""
+    families: dict[str, tuple[int, str]] = {}
+    for name, row in listed().items():
+        if row["checked"] == "values":
+            found = (int(row["parameters"]), name)
+            families[row["family"]] = min(found, families.get(row["family"], found))
+    return [(name, parameters <= architectures.LARGEST) for _, (parameters, name) in sorted(families.items())]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if small and at % EACH == 0 else pytest.mark.slow)
+        for at, (name, small) in enumerate(smallest_of_families())
+    ],
+)
+def test_an_architecture_is_as_the_table_says(name: str) -> None:
+    row = listed()[name]
+    assert {key: str(value) for key, value in asdict(architectures.examine(name, float("inf"))).items()} == row
+
+
+def test_the_page_counts_what_the_table_lists() -> None:
+    rows = listed().values()
+    page = (DOCS / "architectures.md").read_text(encoding="utf-8")
+    for library, module in (("timm", timm_models), ("torchvision", torchvision_models)):
+        mine = [row for row in rows if row["name"].startswith(f"{library}/")]
+        assert {row["name"].removeprefix(f"{library}/") for row in mine} <= set(module.names())
+        working = sum(bool(row["head"] and row["layer"]) for row in mine)
+        assert f"| {library} | {len(mine):,} | {working:,} ({100 * working / len(mine):.1f} %) |" in page
+        assert working > 0.95 * len(mine)
+    for row in rows:
+        if not (row["head"] and row["layer"]):
+            assert f"`{row['name']}`" in page
+            assert row["problem"]
+
+
+def record(name: str, **facts: object) -> Record:
+    return Record(f"timm/{name}", "timm/family", **facts)  # type: ignore[arg-type]
+
+
+def test_large_architectures_take_the_parts_of_their_siblings() -> None:
+    """A ResNet examined by shape, as those of more than 40 million parameters are."""
+    deferred = architectures.examine("timm/resnet10t", 1_000_000)
+    assert not deferred.examined
+    assert deferred.parameters > 4_000_000
+    wrong = record("x", checked="values", head="fc", layer="conv1", pool="mean")
+    right = record("y", checked="values", head="fc", layer="layer4", pool="mean")
+    found = architectures.examine_shapes(deferred, [wrong, wrong, right])
+    assert (found.head, found.layer, found.filters, found.checked) == ("fc", "layer4", 512, "shapes")
+    assert architectures.examine_shapes(deferred, [wrong]).problem.startswith("head and layer of no smaller")
+
+
+def test_an_architecture_that_takes_too_long_is_stopped_and_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(*_: object) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr(architectures, "SECONDS", 1)
+    monkeypatch.setattr(architectures, "look", endless)
+    found = architectures.examine("timm/resnet10t")
+    assert (found.works, found.problem) == (False, "TimeoutError: it takes more than 1 seconds")
+
+
+def test_every_family_has_its_turn_before_any_has_its_second() -> None:
+    names = architectures.in_turn(architectures.all_names())
+    assert sorted(names) == sorted(architectures.all_names())
+    families = list(map(architectures.family_of, names))
+    first = families[: len(set(families))]
+    assert len(set(first)) == len(first)
