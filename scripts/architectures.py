@@ -299,9 +299,9 @@ of two images finds the final linear layer (the head), the submodule whose poole
 every other one returns. An architecture may take {gigabytes} GB and {seconds} seconds of one processor.
 
 *by value*: the pooled output was compared with the head's input, to 1e-4 of its largest element ({values:,}
-architectures: those of up to {largest} million parameters, and where a family has none, its smallest). *by shape*: nothing was computed; head and layer are
-those of a smaller architecture of the same family, and the shapes fit ({shapes:,} larger ones). Published weights
-were not loaded; the names do not depend on them.
+architectures: those of up to {largest} million parameters, and where a family has none, its smallest). *by shape*:
+nothing was computed; head and layer are those of a smaller architecture of the same family, and the shapes fit
+({shapes:,} larger ones). Published weights were not loaded; the names do not depend on them.
 
 | | examined | work at the head | inner layers readable |
 |---|---:|---:|---:|

@@ -226,6 +226,17 @@ def test_outputs_that_cannot_be_read_are_named() -> None:
     assert find_layers(net, ["*"], example) == [Layer("conv", "mean", "NCHW")]
 
 
+def test_layers_are_described_where_nothing_is_computed() -> None:
+    """Networks too large to run are looked at on meta tensors, which hold no values to compare."""
+    with torch.device("meta"):
+        net = Net(convolutions(), 5)
+    rows = describe_layers(net, torch.empty(2, 3, 8, 8, device="meta"))
+    assert [(row.name, row.shape, row.filters) for row in rows if row.name in ("body", "head")] == [
+        ("body", (2, 5, 6, 6), 5),
+        ("head", (2, 3), 3),
+    ]
+
+
 def test_names_and_globs_choose_layers() -> None:
     net = nn.Sequential(convolutions(), convolutions(), nn.Flatten())
     assert match_layers(net, ["1.2", "0.*", "0.1"]) == ("0.0", "0.1", "0.2", "1.2")
