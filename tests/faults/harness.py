@@ -26,7 +26,7 @@ from ddeep.errors import DdeepError
 from ddeep.plugins import registry
 from ddeep.store import sha256_of
 from tests.faults.forked import Forked
-from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.scenarios import SCENARIOS, Scenario, alike
 
 START = 0.1  # seconds: before that, the command line is not yet read
 KILLS_IN_A_PLACE = 8  # each going on with what the last has left, before one is let finish
@@ -66,7 +66,7 @@ class Place:
             try:
                 if scenario.go_on and not (out / "run.json").exists():
                     continue  # a folder in which training has not begun
-                if not scenario.unfinished(out) and not _begun(out) and scenario.result(out) != expected:
+                if not scenario.unfinished(out) and not _begun(out) and not alike(scenario.result(out), expected):
                     problems.append(f"{out}: another result")
             except (DdeepError, OSError, ValueError, KeyError, AssertionError) as error:
                 problems.append(f"{out}: {type(error).__name__}: {error}")
@@ -141,7 +141,7 @@ def kill_at_random(scenario: Scenario, folder: Path, kills: int, seed: int, ctrl
         process = place.start(scenario, last)
         if process.wait() != 0:
             tally.problems.append(f"{place.folder}: the next start failed: {process.said()}")
-        elif scenario.result(place.folder / last) != expected:
+        elif not alike(scenario.result(place.folder / last), expected):
             tally.problems.append(f"{place.folder}: the next start found something else")
         tally.problems += place.lost(scenario, expected) + leftovers(place.folder)
         print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,20 @@ def stable(document: Any) -> Any:
     if isinstance(document, dict):
         return {key: stable(value) for key, value in document.items() if key not in _CLOCK}
     return [stable(value) for value in document] if isinstance(document, list) else document
+
+
+def alike(found: Any, expected: Any) -> bool:
+    """Whether two results are the same; numbers with a fraction to 1e-5.
+
+    A command that goes on with the layers that are not cached yet folds other norms, which rounds differently.
+    """
+    if isinstance(found, dict) and isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(alike(found[key], expected[key]) for key in found)
+    if isinstance(found, list | tuple) and isinstance(expected, list | tuple):
+        return len(found) == len(expected) and all(map(alike, found, expected))
+    if isinstance(found, float) and isinstance(expected, float):
+        return math.isclose(found, expected, rel_tol=1e-5, abs_tol=1e-7)
+    return bool(found == expected)
 
 
 def _run(out: Path) -> Any:
