@@ -52,7 +52,7 @@ def check_pickle(file: BufferedReader | BytesIO) -> None:
         except LookupError:
             raise ValueError("an object is missing") from None
         if name == "GLOBAL" and str(argument).rpartition(" ")[2] in _REFUSED:
-            raise BoundsError(str(argument).replace(" ", "."))
+            raise BoundsError(f"it asks to run {str(argument).replace(' ', '.')}")
 
 
 def _take(opcode: pickletools.OpcodeInfo, stack: list[tuple[int, int]]) -> None:

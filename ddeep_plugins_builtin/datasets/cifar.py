@@ -18,7 +18,7 @@ from ddeep.downloads import DownloadError, download, matches
 from ddeep.errors import DataError
 from ddeep.folders import open_class_folders, require_classes
 from ddeep.images import TensorImages
-from ddeep.pickle_shapes import check_pickle
+from ddeep.pickle_shapes import BoundsError, check_pickle
 from ddeep.store import sha256_of, written_whole
 
 
@@ -112,7 +112,7 @@ def _read(path: Path, cifar: _Cifar) -> tuple[NDArray[np.uint8], NDArray[np.int6
         content = _NumpyUnpickler(file, encoding="latin1").load()
         pixels, labels = np.asarray(content["data"]), np.asarray(content[cifar.labels])
     except Exception as error:  # anything can be wrong with a damaged pickle
-        reason = str(error) if isinstance(error, pickle.UnpicklingError) else "it is damaged"
+        reason = str(error) if isinstance(error, pickle.UnpicklingError | BoundsError) else "it is damaged"
         raise DataError(f"{path} is not a file of {cifar.title} ({reason}). Unpack {cifar.url} again.") from error
     fits = pixels.dtype == np.uint8 and pixels.shape == (len(labels), 3 * 32 * 32) and labels.dtype.kind in "iu"
     fits = fits and pixels.nbytes <= path.stat().st_size  # not an array that the pickle only asks for
