@@ -24,7 +24,7 @@ from ddeep.train_config import TrainConfig
 from ddeep.training_run import run_training
 from ddeep_plugins_builtin.metrics.class_selectivity import class_means, selectivity
 
-ALPHAS = (-5.0, -2.0, -1.0, 0.0, 0.5, 1.0, 2.0)
+ALPHAS = (-5.0, -3.0, -2.0, -1.0, 0.0, 0.5, 1.0, 2.0)
 LAYERS = "*relu*"
 
 
