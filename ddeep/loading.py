@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -178,13 +179,21 @@ def _started(loader: DataLoader[Decoded]) -> Iterator[Decoded]:
 
 
 def _end_with(parent: int, _number: int) -> None:
-    """Make a worker end soon after ``parent``. torch's own watch misses one that dies while its workers start."""
+    """Make a worker end soon after ``parent``. torch's own watch misses one that dies while its workers start.
+
+    And quietly: a parent that Ctrl-C has stopped no longer takes what a thread of the worker is about to send.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 
+    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, BrokenPipeError | ConnectionResetError):
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = report
     threading.Thread(target=watch, daemon=True).start()
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
+from ddeep.preprocessing import _row_constants
+
 M = TypeVar("M", bound=torch.nn.Module)
 
 CUDA = torch.device("cuda", 0)
@@ -69,6 +71,7 @@ def _on_device(index: Any) -> Tensor:
 @contextmanager
 def pretend_cuda() -> Iterator[torch.device]:
     """Inside, tensors are fake and may live on the device that is yielded."""
+    _row_constants.cache_clear()  # its tensors belong to one pretence, the next would find another's
     # Without gradients: recording them asks for the streams of a device that is not there.
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=False), _Pretence():
         yield CUDA
