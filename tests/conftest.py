@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -26,6 +27,8 @@ UNPACK = ROOT.parent / "shared" / "bin" / "unpack-data"
 
 def pytest_configure() -> None:
     """Fill ``data/`` from the archives of real data where those are at hand: tests skip only where they are not."""
+    # A shell's background jobs, and all that they start, ignore Ctrl-C, which tests send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if UNPACK.exists() and "DDEEP_TEST_DATA" not in os.environ:
         subprocess.run([UNPACK, ROOT / "data"], check=True)
 

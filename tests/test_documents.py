@@ -74,7 +74,8 @@ def test_the_ten_minute_plugin(tmp_path: Path) -> None:
     assert sorted(path.name for path in package.iterdir()) == ["ddeep_loudest.py", "pyproject.toml", "test_loudest.py"]
 
     site = tmp_path / "site"
-    install = f"{sys.executable} -m pip install --quiet --no-deps --no-build-isolation --target {site}".split(" ")
+    pip = [sys.executable, "-m", "pip"]
+    install = [*pip, "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
     stands_for = {"pip install --editable": install, "ddeep": [sys.executable, "-m", "ddeep"]}
     stands_for["pytest"] = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     environ = {**os.environ, "PYTHONPATH": str(site)}
