@@ -63,10 +63,13 @@ class Target:
     documents: Sequence[dict[str, Any]] = ()
     file: str = "input"
 
+    def valid(self) -> list[bytes]:
+        """Files that can be read."""
+        return [*self.seeds, *(json.dumps(document).encode() for document in self.documents)]
+
     def inputs(self) -> st.SearchStrategy[bytes]:
         """What to read: damaged files, rewritten documents, and now and then any bytes at all."""
-        seeds = [*self.seeds, *(json.dumps(document).encode() for document in self.documents)]
-        kinds = [damaged(seeds)] * 4 + [rewritten(self.documents)] * (6 if self.documents else 0)
+        kinds = [damaged(self.valid())] * 4 + [rewritten(self.documents)] * (6 if self.documents else 0)
         return st.one_of(*kinds, st.binary(max_size=64))
 
 
