@@ -62,7 +62,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
 
     points = document["benchmarks"]["memory"]["points"]
     with style():
-        figure = Figure(figsize=(8.4, 2.8), layout="constrained")
+        figure = Figure(figsize=(9.6, 3.2), layout="constrained")
         for axes, (axis, rows) in zip(figure.subplots(1, 3, sharey=True), points.items(), strict=True):
             values = [row[axis] for row in rows]
             start = rows[0]["anonymous"] - rows[0]["formula"]
@@ -71,8 +71,10 @@ def draw(document: dict[str, Any], path: Path) -> None:
             axes.plot(values, stated, linestyle=(0, (4, 2)), color=SERIES[1], label="start + formula of the states")
             fixed = ", ".join(f"{rows[0][name]:,} {name}" for name in points if name != axis)
             axes.set_xlabel(f"{axis} ({fixed})")
-            axes.set_ylim(bottom=0)
             axes.set_xscale("log")
+            axes.set_xticks(values, [f"{value:,}" for value in values])
+            axes.minorticks_off()
+        figure.axes[0].set_ylim(bottom=0)
         figure.axes[0].set_ylabel("peak memory, MB")
         figure.axes[0].legend()
         figure.savefig(path, dpi=150, facecolor="white")
