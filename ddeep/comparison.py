@@ -10,7 +10,7 @@ from .bootstrap import accuracy_intervals
 from .compare_config import ALL, CompareConfig
 from .errors import ConfigError
 from .evidence import Evidence
-from .experiment import Timings, open_subject, provenance
+from .experiment import open_subject, provenance
 from .layer_comparison import Candidate, Skipped, compare_cells, find_candidates, metrics_of_selections, select_all
 from .layers import Layer
 from .metric import SplitEvidence
@@ -21,6 +21,7 @@ from .statistic import Statistic
 from .statistics import Confusion
 from .strategy import K, find_strategy
 from .subject import Split, Subject
+from .timings import Timings
 
 SCHEMA = "ddeep.comparison/1"
 

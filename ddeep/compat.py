@@ -20,8 +20,8 @@ class _TorchvisionRepair(MetaPathFinder):
     """Declares torchvision's box operators where its compiled library cannot be loaded.
 
     The package index carries torchvision built for CUDA only. Beside a CPU build of torch its library does not load,
-    and `import torchvision` (hence `import timm`) ends with "operator torchvision::nms does not exist"
-    (pytorch/vision issue 9077). Models and transforms need none of its operators, so declaring them is enough.
+    and `import torchvision` (hence `import timm`) ends with "operator torchvision::nms does not exist".
+    Models and transforms need none of its operators, so declaring them is enough.
     """
 
     def find_spec(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +35,7 @@ from .statistics import Confusion
 from .strategy import K, check_k, choose, find_strategy
 from .strategy import needed as needed_by_strategy
 from .subject import Split, Subject
-
-
-@dataclass
-class Timings:
-    """Seconds by phase."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time the block takes to the phase called ``name``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+from .timings import Timings
 
 
 @dataclass

@@ -18,7 +18,6 @@ from .context import Context, Head
 from .errors import DdeepError
 from .evaluation import essentiality_all, predict
 from .evidence import Evidence
-from .experiment import Timings
 from .metric import SplitEvidence, always_measured, headline, measure
 from .random_selections import decomposed_right, p_value, random_masks
 from .refit import refit_all
@@ -26,6 +25,7 @@ from .selection import Selection
 from .specs import MetricSpec, StrategySpec
 from .statistic import Statistic
 from .strategy import K, check_k, choice, needed, score
+from .timings import Timings
 
 DRAWS = 200  # random selections that make the null
 

@@ -14,7 +14,7 @@ from . import console
 from .config import SubjectConfig
 from .errors import ConfigError
 from .evidence import Evidence
-from .experiment import Timings, open_subject, provenance
+from .experiment import open_subject, provenance
 from .layers import Layer
 from .metric import SplitEvidence, always_measured, find_metric, headline, measure
 from .metric import needed as needed_by_metrics
@@ -26,6 +26,7 @@ from .store import written_whole
 from .strategy import K, check_k, choose, find_strategy, parse_k
 from .strategy import needed as needed_by_strategy
 from .subject import SPLITS, Split, Subject
+from .timings import Timings
 
 SCHEMA = "ddeep.measurement/1"
 

@@ -12,13 +12,13 @@ from torch import nn
 from ddeep.context import Context, Head
 from ddeep.errors import ConfigError
 from ddeep.evaluation import essentiality, predict
-from ddeep.experiment import Timings
 from ddeep.layer_comparison import DRAWS, Cell, Skipped, compare_cells, find_candidates, select_all
 from ddeep.metric import SplitEvidence
 from ddeep.refit import refit
 from ddeep.selection import Selection
 from ddeep.specs import StrategySpec
 from ddeep.statistic import ResponseBatch
+from ddeep.timings import Timings
 from tests.evidence import evidence_of
 from tests.reference import agreement, mutual_information
 

@@ -9,11 +9,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ddeep.rundir import load
 from ddeep.selection import Selection
-from ddeep.store import sha256_of
+from tests.faults.harness import lost_in_cache
 
 RUN = ("run", "--model", "resnet20", "--strategy", "paper", "--device", "cpu", "--no-refit")
 
@@ -72,12 +70,4 @@ def lost(place: Place, expected: tuple[tuple[int, ...], ...]) -> list[str]:
                 problems.append(f"{run}: another selection")
         except Exception as error:
             problems.append(f"{run}: {type(error).__name__}: {error}")
-    for about in place.cache.glob("responses/*/responses/about.json"):
-        rows = about.with_name("responses.npy")
-        try:
-            if json.loads(about.read_text())["sha256"] != sha256_of(rows):
-                problems.append(f"{rows}: not what its hash says")
-            np.load(rows, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            problems.append(f"{rows}: {error}")
-    return problems
+    return problems + lost_in_cache(place.cache)

@@ -46,7 +46,7 @@ def test_the_packaged_file_is_the_published_one() -> None:
 def test_real_images_are_recognised() -> None:
     """Ten images of each class, by Pillow and torch alone: most are right among the ten."""
     if not IMAGES.is_dir():
-        pytest.skip(f"needs {IMAGES}")
+        pytest.skip("needs tiny-imagenet-10 under data (see data/README.md)")
     pixels, labels = [], []
     for label, folder in enumerate(sorted(OUTPUTS)):
         for file in sorted((IMAGES / folder).glob("*.JPEG"))[:10]:
