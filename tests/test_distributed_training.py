@@ -54,6 +54,10 @@ SCRIPT = textwrap.dedent(f"""
     (out / f"seen-{{rank}}.json").write_text(json.dumps(module.seen))
     if rank == 0:
         save_file(module.head.state_dict(), out / "head.safetensors")
+    # A gloo thread that still lets go of the last tensor while the interpreter is taken down aborts the process
+    # (pytorch/pytorch#179291). A command trains, then judges: its threads have long finished. This script has not.
+    sys.stdout.flush()
+    os._exit(0)
 """)
 
 
