@@ -20,6 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ddeep.allocation import keep_freed_memory
 from ddeep.store import written_whole
 from ddeep.versions import machine, versions
 
@@ -57,6 +58,7 @@ def main() -> int:
     settings = Settings(given.data_dir.resolve(), given.quick)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     started, load = time.perf_counter(), os.getloadavg()[0]
+    keep_freed_memory()  # as the command line does: all sides in this process have it
     if len(given.names) == 1:
         found, failed = (
             {given.names[0]: import_module(f".{given.names[0]}", __package__).measure(settings).document()},

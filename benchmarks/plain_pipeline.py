@@ -66,8 +66,12 @@ def main() -> int:
     arguments.add_argument("images", type=int)
     arguments.add_argument("--data-dir", type=Path, default=Path("data"))
     given = arguments.parse_args()
+    from ddeep.allocation import keep_freed_memory
+
     from .pipelines import ours, plain, prepared
 
+    if given.side != "plain":
+        keep_freed_memory()  # as the command line does
     job = prepared(Settings(given.data_dir), given.images, given.place, SIDES[given.side])
     selected: list[list[list[int]]] = []
     with tempfile.TemporaryDirectory() as cache:

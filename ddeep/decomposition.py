@@ -47,8 +47,8 @@ class DecomposedLinear(nn.Linear):
         """Logits of every class from the responses ``input``, each from its own filters."""
         if self._row_ends is None or self._needs_dense(input):
             return F.linear(input, self.weight * self.mask, self.bias)
-        logits = torch.addmm(self.bias[:, None], self._selected(), input.reshape(-1, self.in_features).T)
-        return logits.T.reshape(*input.shape[:-1], self.out_features).contiguous()
+        logits = torch.addmm(self.bias, input.reshape(-1, self.in_features), self._selected())
+        return logits.reshape(*input.shape[:-1], self.out_features)
 
     def _compress(self) -> None:
         """Note where the mask is set, if a sparse product is worth it."""
@@ -65,9 +65,9 @@ class DecomposedLinear(nn.Linear):
             self._selected()
 
     def _selected(self) -> Tensor:
-        """The selected weights as a sparse matrix (C, K)."""
-        values = self.weight.detach().take(self._places)
-        return torch.sparse_csr_tensor(self._row_ends, self._columns, values, self.mask.shape, check_invariants=False)
+        """The selected weights as a sparse matrix (K, C): the rows of (C, K) are its columns."""
+        values, shape = self.weight.detach().take(self._places), (self.in_features, self.out_features)
+        return torch.sparse_csc_tensor(self._row_ends, self._columns, values, shape, check_invariants=False)
 
     def _needs_dense(self, input: object) -> bool:
         """Whether gradients are recorded, or this is no plain product of float32 on the CPU."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__, console
+from ..allocation import keep_freed_memory
 from ..errors import DdeepError, PeerError
 from ..plugin_loading import BLOCK_VARIABLE
 from . import cache, compare, explain, finetune, layers, listing, measure, merge, plugins, report, run, train
@@ -68,6 +69,7 @@ def _global_options(
 def main() -> int:
     """Run the command line and return the exit status: 1 for known errors, 2 for usage errors, 130 after Ctrl-C."""
     console.prepare()
+    keep_freed_memory()
     try:
         status = _run()
         sys.stdout.flush()

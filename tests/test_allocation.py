@@ -1,0 +1,44 @@
+"""Memory that a pass has freed is there for the next batch, not fetched from the system a page at a time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+SCRIPT = textwrap.dedent("""
+    import json, resource, sys
+    import torch
+    from ddeep.allocation import keep_freed_memory
+    from ddeep_plugins_builtin.models.cifar_resnet import resnet20
+
+    kept = keep_freed_memory() if sys.argv[1] == "kept" else None
+    module, images = resnet20().eval().to(memory_format=torch.channels_last), torch.rand(256, 3, 32, 32)
+
+    def pages():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        with torch.no_grad():
+            module(images)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    pages()  # the first batch has to fetch what it needs
+    print(json.dumps([kept, pages() + pages()]))
+""")
+
+
+def pages(how: str) -> tuple[bool | None, int]:
+    """Whether memory is kept, and pages fetched for two batches, in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT, how], capture_output=True, text=True, check=True, timeout=120)
+    kept, count = json.loads(done.stdout)
+    return kept, count
+
+
+def test_batches_after_the_first_fetch_no_memory() -> None:
+    kept, count = pages("kept")
+    if not kept:
+        pytest.skip("the C library is not glibc")
+    _, plain = pages("plain")
+    assert count < 0.01 * plain
