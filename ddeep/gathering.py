@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Protocol, Self, runtime_checkable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from .layers import Layer
 from .statistic import BLOCK, ResponseBatch, Statistic
 from .statistics import ClassCounts
 from .taps import Taps
+
+# Of the images in a backward pass, which keeps all their feature maps: 1,024 of 3 × 32 × 32, 20 of 3 × 224 × 224.
+NUMBERS = 3 * 2**20
 
 Requests = Mapping[Layer, Collection[Statistic]]
 Keep = Callable[[Layer, int], Tensor | None]
@@ -30,6 +33,12 @@ class ImageBatch(Protocol):
     def labels(self) -> Tensor: ...
     @property
     def indices(self) -> Tensor: ...
+
+
+class _Part(NamedTuple):
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
 
 
 class Gathering:
@@ -59,10 +68,11 @@ class Gathering:
         taps = Taps(self.module, self.plan, extras)
         with taps, torch.no_grad(), autocast(self.device, self.precision):
             for batch in batches:
-                for layer, responses in _read(taps, batch).items():
-                    if layer not in self.layers:
-                        self.begin(layer, responses.responses.shape[1])
-                    self.layers[layer].add(responses)
+                for part in _parts(batch) if taps.gradients else [batch]:
+                    for layer, responses in _read(taps, part).items():
+                        if layer not in self.layers:
+                            self.begin(layer, responses.responses.shape[1])
+                        self.layers[layer].add(responses)
                 if after is not None:
                     after(len(batch.labels))
         return self
@@ -79,6 +89,13 @@ class Gathering:
         if not self.layers:
             raise DataError(f"The {split} split holds no images.")
         return {layer: gathered.finish(layer, split) for layer, gathered in self.layers.items()}
+
+
+def _parts(batch: ImageBatch) -> Iterator[ImageBatch]:
+    """The batch in parts small enough for a backward pass. Images do not see each other, so nothing else changes."""
+    size = max(1, NUMBERS // batch.images[0].numel())
+    columns = (torch.split(column, size) for column in (batch.images, batch.labels, batch.indices))
+    return map(_Part, *columns)
 
 
 def _read(taps: Taps, batch: ImageBatch) -> dict[Layer, ResponseBatch]:

@@ -131,6 +131,30 @@ def test_gradient_statistics_are_weight_times_response() -> None:
         torch.testing.assert_close(found.squared[c], mine.square().sum(0), rtol=1e-5, atol=1e-6)
 
 
+def test_a_backward_pass_sees_few_large_images_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps every feature map: a batch that a forward pass takes may not fit."""
+    seen: list[int] = []
+
+    class Noting(Toy):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(len(x))
+            return super().forward(x)
+
+    (images, labels), wanted = pictures(40), [GradientSums(), ClassSums()]
+    whole = gather(toy(), batched(images, labels, 25), {RELU: wanted})[RELU]
+    monkeypatch.setattr(gathering_module, "NUMBERS", 10 * images[0].numel())
+    module = Noting().eval()
+    module.load_state_dict(toy().state_dict())
+    parts = gather(module, batched(images, labels, 25), {RELU: wanted})[RELU]
+    assert seen == [10, 10, 5, 10, 5]
+    assert torch.equal(parts.class_counts, whole.class_counts)
+    torch.testing.assert_close(parts[ClassSums()].sums, whole[ClassSums()].sums)
+    torch.testing.assert_close(parts[GradientSums()].signed, whole[GradientSums()].signed)
+    seen.clear()
+    gather(module, batched(images, labels, 25), {RELU: [ClassSums()]})
+    assert seen == [25, 15]
+
+
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("image", [0, 20, 49])
