@@ -277,7 +277,6 @@ def test_bf16_trains_too_and_nothing_is_left_on_the_module() -> None:
 
 
 def test_a_tracker_gets_every_epoch(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     train(network(), coloured(), PREPROCESSING, RECIPE, checkpoint=tmp_path / "c.safetensors", tracker="tensorboard")

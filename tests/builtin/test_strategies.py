@@ -161,13 +161,15 @@ def test_renaming_classes_renames_the_selection(spec: StrategySpec, names: list[
 
 
 @every_strategy
-@pytest.mark.parametrize("awkward", ["absent", "single", "dead", "constant", "silent"])
+@pytest.mark.parametrize("awkward", ["absent", "single", "one each", "dead", "constant", "silent"])
 def test_awkward_responses_give_a_whole_selection(spec: StrategySpec, awkward: str) -> None:
     batch = random_batch(60, 5)
     if awkward == "absent":
         batch = rows(batch, torch.nonzero(batch.labels != 2)[:, 0])
     elif awkward == "single":
         batch = rows(batch, torch.nonzero(batch.labels == 1)[:, 0])
+    elif awkward == "one each":
+        batch = rows(batch, torch.tensor([batch.labels.tolist().index(c) for c in range(CLASSES)]))
     elif awkward == "dead":
         batch.responses[:, 3] = 0
     elif awkward == "constant":
