@@ -53,7 +53,10 @@ def spec(member: str) -> ModelSpec:
 
 def build(name: str, num_classes: int) -> nn.Module:
     """The classifier with fresh weights and without auxiliary heads: its output is logits in training, too."""
-    module: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **_OPTIONS.get(name, {}))
+    options: dict[str, bool | int] = dict(_OPTIONS.get(name, {}))
+    if name.startswith("vit_"):  # made for one size of images: that of the recommended weights
+        options["image_size"] = models.get_model_weights(name).DEFAULT.meta["min_size"][0]
+    module: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **options)
     if isinstance(module, models.DenseNet):
         # Its last ReLU is a function, which no hook sees. Another one in front of it changes nothing.
         module.features.add_module("relu5", nn.ReLU(inplace=True))

@@ -76,6 +76,13 @@ def test_torchvision_preprocessing_is_that_of_the_weights(name: str) -> None:
         assert ours.interpolation == transforms.interpolation.value
 
 
+@pytest.mark.parametrize("name", [name for name in torchvision_models.names() if name.startswith("vit_")])
+def test_transformers_take_images_of_their_weights_size(name: str) -> None:
+    with torch.device("meta"):
+        module = torchvision_models.build(name, 10)
+    assert module.image_size == torchvision_models.spec(name).weights[0].size
+
+
 def test_resnet50_is_torchvisions_with_its_published_weights() -> None:
     spec = find("resnet50")
     twins = {weights.name: weights for weights in find("torchvision/resnet50").weights}
