@@ -62,6 +62,10 @@ __all__ = [
 repair_torchvision_imports()
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'ddeep' has no attribute {name!r}")

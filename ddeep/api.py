@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -102,7 +103,8 @@ def select(
     """The ``k`` filters of ``layer`` that matter most to each class, by a strategy's name. See ``gather``."""
     spec, k = find_strategy(strategy), parse_k(k)
     evidence = gather(module, batches, layer=layer, statistics=needed(spec, [k]), head=head, device=device)
-    return choose(spec, evidence, k, _context(module, batches, evidence.layer, head, seed))
+    found = choose(spec, evidence, k, _context(module, batches, evidence.layer, head, seed))
+    return replace(found, source={"strategy": spec.name, "k": k, "layer": evidence.layer.name, **found.source})
 
 
 def measure(
@@ -117,7 +119,12 @@ def measure(
     device: str = "auto",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Metrics of a layer and a selection by name (default: those that every run shows). See ``gather``."""
+    """Metrics of a layer and a selection by name (default: those that every run shows). See ``gather``.
+
+    The layer is by default that of the selection, or else the one that feeds the head.
+    """
+    if layer is None and selection is not None:
+        layer = selection.source.get("layer")
     specs = always_measured() if metrics is None else [find_metric(name) for name in metrics]
     of_test = needed_by_metrics(specs, "test")
     if of_test and test_batches is None:
@@ -164,7 +171,10 @@ def _find_parts(module: nn.Module, example: Tensor, layer: str | Layer | None, h
     if anatomy.layer is not None and layer in (None, anatomy.layer.name):
         return anatomy.layer, final
     if layer is None:
-        raise ConfigError(f"No layer feeds the head: {anatomy.problem}. Choose one with layer=.")
+        raise ConfigError(
+            f"No layer feeds the head: {anatomy.problem}. Make what the head reads a submodule's output (nn.ReLU for "
+            "torch.relu, say), or choose a layer with layer=."
+        )
     found = find_layers(plain, [layer], example)
     if len(found) > 1:
         raise ConfigError(f"{layer!r} stands for {len(found)} layers. Choose one.")

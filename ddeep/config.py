@@ -138,7 +138,7 @@ def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     name = "-".join(str(part).replace("_", "-") for part in problem["loc"][:1])
     if problem["type"] == "missing":
-        return f"--{name} is missing."
+        return f"--{name} is missing." + (" `ddeep list models` shows what there is." if name == "model" else "")
     shown = repr(problem["input"])
     shown = shown if len(shown) <= 60 else f"{shown[:60]}…"
     return f"--{name} {shown}: {problem['msg'].removeprefix('Value error, ')}."

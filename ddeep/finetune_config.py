@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .recipes import FINE_TUNE, Recipe
 from .train_config import RecipeConfig
 
@@ -12,6 +14,6 @@ class FinetuneConfig(RecipeConfig):
     epochs: int | None = None
     no_refit: bool = False
 
-    def finetune_recipe(self) -> Recipe:
-        """The paper's recipe with what was given put into it."""
-        return self.recipe(FINE_TUNE, self.epochs)
+    def finetune_recipe(self, *, flip: bool = True) -> Recipe:
+        """The paper's recipe with what was given put into it; ``flip`` is the dataset's own."""
+        return self.recipe(replace(FINE_TUNE, flip=flip), self.epochs)

@@ -28,6 +28,7 @@ from .history import EpochRow, History
 from .images import Images
 from .inference import Precision, resolve_device
 from .json_files import read_object
+from .plugins import registry
 from .regularization import build_regularizer
 from .reopening import run_config
 from .resuming import CHECKPOINT
@@ -61,7 +62,8 @@ def finetune(
     document = read_run(source)
     subject = build_subject(run_config(document), resolve_device(config.device))
     module = _start(source, document, subject, config)
-    recipe, wanted = config.finetune_recipe(), config.regularizer_config()
+    dataset = registry().find("dataset", document["dataset"])
+    recipe, wanted = config.finetune_recipe(flip=dataset.flip), config.regularizer_config()
     preprocessing = subject.network.preprocessing
     network = subject.network
     regularizer = build_regularizer(

@@ -91,7 +91,10 @@ def read_run(folder: Path | str, schema: str = RUN_SCHEMA) -> dict[str, Any]:
         raise DataError(f"{path} is not a run: {error}.") from None
     if document.get("schema") != schema:
         found = str(document.get("schema"))[:60]
-        raise DataError(f"{path} is not a result this ddeep reads: schema {found!r}, expected {schema!r}.")
+        raise DataError(
+            f"{path} is not a result this ddeep reads: schema {found!r}, expected {schema!r}, the result of "
+            f"`ddeep {schema.removeprefix('ddeep.').partition('/')[0]}`."
+        )
     if schema == RUN_SCHEMA:
         try:
             check_run_document(document)

@@ -101,10 +101,14 @@ class ModelFamily(Spec):
 
 @dataclass(frozen=True)
 class DatasetSpec(Spec):
-    """Labelled images: ``open(data_dir, split)``, split ``"train"`` or ``"test"``, returns Images (ddeep.images)."""
+    """Labelled images: ``open(data_dir, split)``, split ``"train"`` or ``"test"``, returns Images (ddeep.images).
+
+    ``flip`` says whether a mirrored image still is one of its class, so that training mirrors half of them by default.
+    """
 
     open: Reference = field(kw_only=True)
     num_classes: int | None = field(default=None, kw_only=True)
+    flip: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True)

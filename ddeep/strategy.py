@@ -26,7 +26,8 @@ def parse_k(given: object) -> K:
         value = math.nan if isinstance(given, bool) else float(given)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"k = {str(given)[:40]!r} is not a number. {_K_HELP}") from None
-    if value >= 1 and value.is_integer():
+    whole = isinstance(given, int) or (isinstance(given, str) and given.strip().isdecimal())
+    if whole and value >= 1:  # not 1.0: is it all filters, or one?
         return int(value)
     if 0 < value < 1:
         return value

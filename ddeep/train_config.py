@@ -47,7 +47,7 @@ class RecipeConfig(BaseModel):
         return dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in value)
 
     def recipe(self, default: Recipe, epochs: int | None = None) -> Recipe:
-        """The default recipe with what was given put into it."""
+        """``default`` with what was given put into it."""
         given = {field.name: getattr(self, field.name, None) for field in fields(Recipe)} | {"epochs": epochs}
         return replace(default, **{name: value for name, value in given.items() if value is not None})
 
@@ -82,6 +82,6 @@ class TrainConfig(RecipeConfig):
     def _three_numbers(cls, value: Any) -> Any:
         return three_numbers(value)
 
-    def training_recipe(self) -> Recipe:
-        """The recipe of this run."""
-        return self.recipe(FINE_TUNE if self.pretrained else FROM_SCRATCH, self.epochs)
+    def training_recipe(self, *, flip: bool = True) -> Recipe:
+        """The recipe of this run; ``flip`` is the dataset's own."""
+        return self.recipe(replace(FINE_TUNE if self.pretrained else FROM_SCRATCH, flip=flip), self.epochs)

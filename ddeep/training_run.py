@@ -64,12 +64,13 @@ def run_training(
     Beside it: ``model.safetensors``, ``history.csv`` and ``curve.png``; ``checkpoint.safetensors`` until it is done.
     """
     spec = registry().find("model", config.model)
-    opened = resolve(registry().find("dataset", config.dataset).open)
+    dataset = registry().find("dataset", config.dataset)
+    opened = resolve(dataset.open)
     images: Images = opened(config.data_dir, "train")
     test: Images = opened(config.data_dir, "test")
     if images.classes != test.classes:
         raise DataError(f"The splits of {config.dataset} do not have the same classes.")
-    recipe, wanted = config.training_recipe(), config.regularizer_config()
+    recipe, wanted = config.training_recipe(flip=dataset.flip), config.regularizer_config()
     module, preprocessing, weights = _start(spec, images, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

@@ -68,7 +68,18 @@ def attempt(end: str, arguments: list[str]) -> bool:
         shown = [line for line in found.read_text().split() if line.partition("==")[0].lower() in direct]
         print(f"{end}: {', '.join(shown)}, {', '.join(f'{name}=={version(name)}' for name in KEPT)}", flush=True)
         overlay = folder / "overlay"
-        words = ["uv", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--python", sys.executable]
+        words = [
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--compile-bytecode",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--python",
+            sys.executable,
+        ]
         subprocess.run([*words, "--target", str(overlay), "--requirement", str(found)], check=True)
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or SMOKE)],

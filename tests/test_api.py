@@ -219,6 +219,18 @@ def test_a_decomposed_module_is_measured_like_any_other() -> None:
     assert ddeep.measure(decomposed, loader(), selection) == ddeep.measure(model, loader(), selection)
 
 
+def test_a_selection_knows_the_layer_to_be_measured_at() -> None:
+    selection = ddeep.select(toy(), loader(), strategy="paper", k=2, layer="norm")
+    assert selection.source == {"strategy": "paper", "k": 2, "layer": "norm"}
+    with pytest.warns(UserWarning, match="layer 'norm' has negative ones"):
+        assert ddeep.measure(toy(), loader(), selection)["class_selectivity"] is None
+    assert ddeep.measure(toy(), loader(), selection, layer="relu")["class_selectivity"] is not None
+
+
+def test_tab_completion_finds_the_api() -> None:
+    assert set(ddeep.__all__) <= set(dir(ddeep))
+
+
 def test_nothing_to_evaluate_is_an_error() -> None:
     with pytest.raises(DataError, match="no images"):
         ddeep.evaluate(toy(), [])

@@ -226,12 +226,14 @@ ROWS: dict[str, Bad] = {
     "k of -1": run("--k -1", "k = -1", "whole number of filters"),
     "k above K": run("--k 65", "k = 65", "the layer has 64. Choose k from 1 to 64"),
     "k of 1.5": run("--k 1.5", "k = 1.5", "fraction between 0 and 1"),
+    "k of 1.0": run("--k 1.0", "k = 1.0", "whole number of filters"),
     "k of 1.0000001": run("--k 1.0000001", "k = 1.0000001"),
     "k a word": run("--k five", "k = 'five' is not a number"),
     "k empty": bad((*RUN, "--k", ""), "k = '' is not a number"),
     "k not a number": run("--k nan", "k = nan"),
     "k infinite": run("--k inf", "k = inf"),
-    "k enormous": run("--k 1e30", "filters per class, but the layer has 64"),
+    "k with an exponent": run("--k 1e1", "k = 1e1 cannot be"),
+    "k enormous": run("--k 1000000000000000000000000000000", "filters per class, but the layer has 64"),
     "a fraction for a strategy without": bad(
         "run --model resnet20 --strategy weight --k 0.5", "'weight' takes a whole number k"
     ),
@@ -474,6 +476,7 @@ ROWS: dict[str, Bad] = {
     # finetune
     "fine-tune nothing": bad("finetune", "Give a run directory or a selection file"),
     "fine-tune what is not there": bad("finetune nowhere", "nowhere"),
+    "fine-tune a run that is not there": bad("finetune runs/nowhere", "no run directory", "ddeep run"),
     "fine-tune a folder": bad("finetune out", "out/run.json", prepare=out_is_taken),
     "fine-tune by an unknown head": bad("finetune run --head sparse", "'--head'", "sparse", status=2),
     "fine-tune a run on other images": bad("finetune run --dataset digits", "knows its own dataset", prepare=a_run()),

@@ -22,25 +22,19 @@ KINDS = ["models", "datasets", "strategies", "metrics", "regularizers"]
 
 
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["list"], ["list", "models"], ["plugins"]])
-def test_start_up_is_quick_and_imports_no_torch(args: list[str], tmp_path: Path) -> None:
+def test_start_up_imports_little_and_no_torch(args: list[str], tmp_path: Path) -> None:
+    """What start-up takes is what it imports; `python -m benchmarks start_up` has the seconds."""
     code = (
         "import sys\n"
         f"sys.argv = ['ddeep', *{args!r}]\n"
         "from ddeep.cli import main\n"
         "status = main()\n"
         "heavy = {'torch', 'torchvision', 'timm', 'numpy', 'sklearn'} & set(sys.modules)\n"
-        "sys.exit(f'imported {heavy}' if heavy else status)"
+        "count = len(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else f'{count} modules' if count > 400 else status)"
     )
-    seconds = []
-    for _ in range(3):
-        before = os.times()
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8")
-        after = os.times()
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        # The processor's time: what it takes where nothing else runs, which a busy machine does not disturb.
-        seconds.append(after.children_user - before.children_user + after.children_system - before.children_system)
-    assert min(seconds) < 0.5
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_version_is_that_of_the_package(cli: Cli) -> None:

@@ -126,6 +126,7 @@ def test_two_processes_finetune_as_well_as_one_on_the_digits(tmp_path: Path) -> 
             done = launch(processes, tmp_path, ["-m", "ddeep", "finetune", *own, *words])
             assert done.status == 0, done.err
             document = json.loads((out / "run.json").read_text())
+            assert not (document["finetune"] if name == "decomposed" else document)["recipe"]["flip"]  # digits
             found[name].append(document["accuracy"]["finetuned" if name == "decomposed" else "test"])
     for name, (one, two) in found.items():
         assert one > 95, name

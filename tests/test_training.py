@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ddeep.errors import CacheError, ConfigError, TrainingError, TrainingStopped
+from ddeep.finetune_config import FinetuneConfig
 from ddeep.history import EpochRow, History
 from ddeep.images import TensorImages
 from ddeep.layers import Layer
@@ -23,6 +24,7 @@ from ddeep.recipes import FINE_TUNE, FROM_SCRATCH, Recipe
 from ddeep.regularization import Regularizer
 from ddeep.resuming import Checkpoint
 from ddeep.shuffled import Shuffled
+from ddeep.train_config import TrainConfig
 from ddeep.training import Progress, train
 
 PREPROCESSING = Preprocessing((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 8, 8)
@@ -282,6 +284,18 @@ def test_a_tracker_gets_every_epoch(tmp_path: Path) -> None:
     train(network(), coloured(), PREPROCESSING, RECIPE, checkpoint=tmp_path / "c.safetensors", tracker="tensorboard")
     events = EventAccumulator(str(tmp_path / "ddeep")).Reload()
     assert [scalar.step for scalar in events.Scalars("loss")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_the_dataset_says_whether_images_are_mirrored_unless_told(pretrained: bool) -> None:
+    given = {"model": "toy", "dataset": "toys", "pretrained": pretrained}
+    assert [TrainConfig(**given).training_recipe(flip=own).flip for own in (True, False)] == [True, False]
+    assert [TrainConfig(**given, flip=told).training_recipe(flip=not told).flip for told in (True, False)] == [
+        True,
+        False,
+    ]
+    assert not FinetuneConfig().finetune_recipe(flip=False).flip
+    assert FinetuneConfig(flip=True).finetune_recipe(flip=False).flip
 
 
 def test_fp16_without_a_gpu_is_refused() -> None:

@@ -27,8 +27,10 @@ def list_() -> None:
 
     rows = [_row(record.about, str(record.folder), record.nbytes) for record in cache_records()]
     columns = ["model", "layer", "split", "images", "filters", "precision"]
-    cells = [[*(row[name] for name in columns), _size(row["bytes"])] for row in rows]
+    cells = [[*(row[name] for name in columns), _size(row["bytes"])] for row in rows if row["images"] is not None]
     console.table("", [*columns, "size"], cells)
+    if bare := [row["bytes"] for row in rows if row["images"] is None]:
+        console.say(f"{'statistics alone':18} {_size(sum(bare))} of {len(bare)} layers")
     sizes = {part: size_of(cache_root() / part) for part in PARTS}
     for part, size in sizes.items():
         console.say(f"{part:18} {_size(size)}")

@@ -79,6 +79,10 @@ def compare(
 def _show(document: dict[str, Any], table: tuple[list[str], list[list[Any]]]) -> None:
     console.table(f"{document['model']} on {document['dataset']}", *table)
     console.say()
+    console.say(f"{'p':18} share of random selections at least as accurate before a refit, the selection counted along")
+    console.say(f"{'gap':18} accuracy of a class with noise at all other filters, less that with noise at its own")
+    console.say(f"{'filters':18} how many different ones the classes have selected")
+    console.say()
     for network in document["networks"]:
         low, high = network["full_interval"]
         console.say(f"{'full network':18} {network['full']:.2f} % ({low:.2f} to {high:.2f}), {network['weights']}")

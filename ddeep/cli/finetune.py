@@ -168,6 +168,8 @@ def _prepare(
         raise ConfigError("Give a run directory or a selection file to fine-tune: ddeep finetune RUN_OR_SELECTION")
     folder = out or _default_out(target)
     check_out(folder)
+    if not target.exists():
+        raise ConfigError(f"There is no run directory or selection file {str(target)!r}. `ddeep run` makes both.")
     if target.is_dir():
         if subject:
             raise ConfigError(f"The run in {target} knows its own {' and '.join(sorted(subject))}; leave it out.")

@@ -42,7 +42,9 @@ MomentumOption = Annotated[float | None, typer.Option(help="Of SGD.")]
 WeightDecayOption = Annotated[float | None, typer.Option(help="L2 on weights; biases and norms are spared.")]
 SmoothingOption = Annotated[float | None, typer.Option("--label-smoothing", help="0 (none) to below 1.")]
 CropOption = Annotated[int | None, typer.Option("--crop-padding", help="Pixels padded before a random crop; 0: none.")]
-FlipOption = Annotated[bool | None, typer.Option("--flip/--no-flip", help="Mirror half of the images.")]
+FlipOption = Annotated[
+    bool | None, typer.Option("--flip/--no-flip", help="Mirror half of the images (default: as suits the dataset).")
+]
 EmaOption = Annotated[float | None, typer.Option(help="Decay of a moving average of the weights; 0: none.")]
 TrainPrecisionOption = Annotated[str | None, typer.Option("--precision", help="fp32, bf16 or fp16 (CUDA).")]
 RegularizerOption = Annotated[str | None, typer.Option(help="A term of the loss: `ddeep list regularizers`.")]

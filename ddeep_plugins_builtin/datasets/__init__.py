@@ -16,6 +16,7 @@ def ddeep_datasets() -> Iterator[DatasetSpec]:
         "digits",
         open=f"{_HERE}.digits:open_digits",
         num_classes=10,
+        flip=False,
         summary="1,797 handwritten digits, 32×32, part of scikit-learn: nothing to download",
         source="Alpaydin & Kaynak 1998, UCI Optical Recognition of Handwritten Digits, doi:10.24432/C50P49",
     )

@@ -136,5 +136,12 @@ def _from_gradients() -> Iterator[StrategySpec]:
         "Shrikumar et al., Not just a black box, arXiv 1605.01713",
         gradients=True,
     )
-    yield _strategy("taylor", "mean absolute value of the same product, image by image", _MOLCHANOV, gradients=True)
-    yield _strategy("fisher", "half the mean square of the same product, image by image", _THEIS, gradients=True)
+    yield _strategy(
+        "taylor", "mean |activation × gradient of the true class's logit|, image by image", _MOLCHANOV, gradients=True
+    )
+    yield _strategy(
+        "fisher",
+        "half the mean square of activation × gradient of the true class's logit, image by image",
+        _THEIS,
+        gradients=True,
+    )
