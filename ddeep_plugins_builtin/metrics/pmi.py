@@ -35,7 +35,7 @@ def mutual_information(members: Bool[Tensor, "p k"]) -> Float[Tensor, "p p"]:
     return total.clamp(min=0)
 
 
-def entropies(vectors: Float[Tensor, "... k"]) -> Float[Tensor, ...]:
+def entropies(vectors: Float[Tensor, "*n k"]) -> Float[Tensor, "*n"]:
     """H(v) in nats as the authors compute it: 1e-7 added to all of v where any of it is 0, then v / Σv."""
     vectors = torch.where((vectors == 0).any(-1, keepdim=True), vectors + 1e-7, vectors)
     return torch.special.entr(vectors / vectors.sum(-1, keepdim=True)).sum(-1)
