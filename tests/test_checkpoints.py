@@ -190,7 +190,7 @@ def test_pickles_that_would_hang_or_crash_are_refused_at_once(tmp_path, bomb, zi
     started = time.process_time()
     with pytest.raises(WeightsError, match=r"x\.pt (holds more than tensors|is damaged)"):
         read_state_dict(tmp_path / "x.pt")
-    assert time.process_time() - started < 60  # not hours
+    assert time.process_time() - started < 10
 
 
 def test_a_tensor_that_claims_more_than_its_record_holds(tmp_path):
