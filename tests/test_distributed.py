@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,9 +131,7 @@ def test_what_one_process_cannot_read_ends_all_with_its_message(few_images: Path
         for word in arguments(data, tmp_path / "out", "--mean", "0.5", "--std", "0.5", "--weights", weights(data))
     ]
     words[0], words[words.index("cifar10")] = "run", "folder"
-    started = time.monotonic()
     outcome = launch(2, words, tmp_path / "cache")
-    assert time.monotonic() - started < 120
     assert outcome.status == 1
     told = [line for line in outcome.err.splitlines() if line.startswith("error:")]
     assert len(told) == 1

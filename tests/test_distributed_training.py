@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -105,9 +104,7 @@ def test_each_image_once_an_epoch_in_the_same_global_batches(script: str, tmp_pa
 
 
 def test_a_process_that_fails_ends_the_others_with_its_error(script: str, tmp_path: Path) -> None:
-    started = time.monotonic()
     done = launch(2, tmp_path / "out", [script, str(tmp_path / "out"), "fail"])
-    assert time.monotonic() - started < 60  # of which most is starting up
     assert done.status != 0
     assert "ValueError: rank 1 cannot go on" in done.err
     assert not (tmp_path / "out" / "head.safetensors").exists()
