@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,7 @@ _SCHEMAS = {
 }
 
 
-class _TorchvisionRepair(MetaPathFinder):
+class _TorchvisionRepair:
     """Declares torchvision's box operators where its compiled library cannot be loaded.
 
     The package index carries torchvision built for CUDA only. Beside a CPU build of torch its library does not load,

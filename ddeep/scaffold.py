@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Literal, get_args
@@ -13,6 +12,7 @@ from .store import written_whole
 
 Kind = Literal["model", "dataset", "strategy", "metric", "regularizer"]
 
+_TEMPLATES = Path(__file__).parent / "templates"
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_.][a-z0-9]+)*")
 
 # What to try first, for the README.
@@ -51,6 +51,6 @@ def write_plugin(name: str, kind: Kind, parent: Path) -> Path:
     with written_whole(folder) as temporary:
         (temporary / "tests").mkdir(parents=True)
         for path, template in contents.items():
-            text = (files(__package__) / "templates" / f"{template}.txt").read_text(encoding="utf-8")
+            text = (_TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")
             (temporary / path).write_text(Template(text).substitute(words), encoding="utf-8")
     return folder
