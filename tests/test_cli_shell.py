@@ -46,6 +46,7 @@ def test_help_lists_the_commands_and_the_global_options(cli: Cli) -> None:
     assert shown.status == 0
     for word in ("list", "plugins", "--version", "--no-plugins"):
         assert word in shown.out
+    assert "..." not in shown.out.partition("Commands:")[2]  # each told whole
     assert shown.out.isascii()  # no frames in a pipe
     assert "\x1b" not in shown.out
 

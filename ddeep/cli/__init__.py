@@ -26,16 +26,18 @@ app = typer.Typer(
     rich_markup_mode="rich" if sys.stdout.isatty() else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("layers")(layers.layers)
+app.command("layers", short_help="Show a model's layers and what they put out.")(layers.layers)
 app.command("list")(listing.list_)
-app.add_typer(plugins.app, name="plugins")
-app.command("run")(run.run)
-app.command("merge")(merge.merge)
-app.add_typer(cache.app, name="cache")
-app.command("measure", cls=ListCommand)(measure.measure)
-app.command("compare", cls=ListCommand)(compare.compare)
-app.command("report")(report.report)
-app.command("explain")(explain.explain)
+app.add_typer(plugins.app, name="plugins", short_help="Show the installed plugins; write one; check one.")
+app.command("run", short_help="Find each class's filters, decompose, refit and measure.")(run.run)
+app.command("merge", short_help="Join the shards of one run and finish it.")(merge.merge)
+app.add_typer(cache.app, name="cache", short_help="List what is cached; clear it.")
+app.command("measure", cls=ListCommand, short_help="Measure how selective layers are, and what classes share.")(
+    measure.measure
+)
+app.command("compare", cls=ListCommand, short_help="Compare strategies for every k, with intervals.")(compare.compare)
+app.command("report", short_help="Turn a run into one HTML file that opens anywhere.")(report.report)
+app.command("explain", short_help="Take a prediction apart, filter by filter.")(explain.explain)
 app.command("train")(train.train)
 app.command("finetune")(finetune.finetune)
 
