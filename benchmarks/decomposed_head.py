@@ -4,7 +4,7 @@
 ``embedding bag``: classes as bags over the table of transposed responses. ``sparse``: responses times a CSC
 matrix of the weights (forward only). ``ddeep`` is ``DecomposedLinear`` itself, which should be as fast as the best;
 with gradients it is the masked form, as a step's time is that of the network before the head.
-All forms are checked against float64 to 1e-5 of the largest logit.
+All forms are called as modules, as a network does, and checked against float64 to 1e-5 of the largest logit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddeep.decomposition import DecomposedLinear
 
@@ -26,6 +26,17 @@ BATCHES = (256, 2048)
 LARGEST_GATHERED = 2**28  # numbers of (N, C, k) that are still tried
 
 Form = Callable[[Tensor], Tensor]
+
+
+class Head(nn.Module):
+    """A form as the head of a network."""
+
+    def __init__(self, form: Form) -> None:
+        super().__init__()
+        self.form = form
+
+    def forward(self, responses: Tensor) -> Tensor:
+        return self.form(responses)
 
 
 def measure(settings: Settings) -> Report:
@@ -60,7 +71,9 @@ def _case(classes: int, filters: int, k: int, images: int, settings: Settings): 
     mask = torch.zeros(classes, filters, dtype=torch.bool).scatter_(1, own, value=True)
     responses = torch.rand(images, filters, generator=source)
     exact = F.linear(responses.double(), (weight * mask).double(), bias.double())
-    forms = _forms(weight, bias, mask, own, images)
+    # A network calls a module, whatever form that takes: all are called as one.
+    forms: dict[str, nn.Module] = {name: Head(form) for name, form in _forms(weight, bias, mask, own, images).items()}
+    forms["ddeep"] = DecomposedLinear(weight, bias, mask)
     for name, form in forms.items():
         error = (form(responses) - exact).abs().max() / exact.abs().max()
         assert error < 1e-5, f"{name} is not exact: {error}"
@@ -96,7 +109,6 @@ def _forms(weight: Tensor, bias: Tensor, mask: Tensor, own: Tensor, images: int)
             F.embedding_bag(own, r.T, per_sample_weights=trained.gather(1, own), mode="sum").T + bias
         ),
         "sparse": sparse,
-        "ddeep": DecomposedLinear(weight, bias, mask),
     }
     if images * own.numel() <= LARGEST_GATHERED:
         forms["gathered"] = lambda r: torch.einsum("nck,ck->nc", r[:, own], trained.gather(1, own)) + bias
