@@ -33,4 +33,4 @@ def select(evidence: Evidence, k: K, context: Context) -> Float[Tensor, "c k"]: 
     # A constant filter is at its average in every class: rounding must not decide.
     documents = (present & (means >= average * (1 - 1e-9))).sum(0)
     frequency = means / means.sum(1, keepdim=True).clamp(min=1e-300)
-    return frequency * (classes / (1 + documents)).double().log()
+    return frequency * (classes.double() / (1 + documents)).log()

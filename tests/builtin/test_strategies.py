@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from importlib import import_module
 
@@ -112,6 +113,13 @@ def test_scores_are_those_of_the_definition(spec: StrategySpec, batch: ResponseB
     else:
         scale = max(1, batch.responses.abs().max().item())
         torch.testing.assert_close(found[present], expected[present], rtol=1e-7, atol=1e-9 * scale)
+
+
+def test_tf_idf_divides_whole_numbers_in_double_precision() -> None:
+    batch = batch_of(torch.tensor([[0.0], [0.5], [0.5], [0.0]]), torch.arange(4), CLASSES)
+    spec = find_strategy("tf-idf")
+    found = scores_of(spec, evidence_of(batch, needed(spec, [1]), CLASSES), context_of(1))
+    assert found[1].item() == pytest.approx(math.log(4 / 3), rel=1e-14)
 
 
 @examples(60)
