@@ -1,5 +1,6 @@
 # make run    the paper's selection on the embedded digits, from nothing but Python 3.11 and a package index
-# make test   all tests          make lint   format, lint, types and import directions
+# make test   all tests, two files at a time
+# make lint   format, lint, types and import directions
 # make bench  what ddeep costs, against goals: minutes, on a machine that does nothing else (BENCH_ARGS=--quick: a try)
 # make faults five hundred kills at random moments; whatever was lost is listed
 # make fuzz   a hundred thousand damaged files for the readers of untrusted ones; what crashed them is kept in crashes/
@@ -15,7 +16,7 @@ run:
 
 test:
 	@sh scripts/environment test
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint:
 	@sh scripts/environment test

@@ -17,6 +17,9 @@ from jaxtyping import install_import_hook
 from tests import checking
 from tests.helpers import Distributions, Outcome
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes of tests, which share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Every call of ddeep in these tests is checked against its annotations, shapes included.
 install_import_hook(["ddeep", "ddeep_plugins_builtin"], f"{checking.__name__}.checked")
 import_module("ddeep")  # before any torchvision or timm, whose import it may have to repair
