@@ -27,11 +27,6 @@ def bin_responses(
     return steps.add_(steps.sign()).clamp_(max=bins - 1).long()
 
 
-def _row_numbers(table: Int64[Tensor, "j n"]) -> Int64[Tensor, " jn"]:
-    """The number of its row, for every entry of ``table``."""
-    return torch.arange(len(table), device=table.device).repeat_interleave(table.shape[1])
-
-
 @dataclass(unsafe_hash=True)
 class _Binned(Statistic):
     """What the statistics here share: ``bins`` bins over each filter's range."""
@@ -74,7 +69,7 @@ class Histogram(_Binned):
 
     def update(self, batch: ResponseBatch) -> None:
         for columns, binned in self.binned_by_filter(batch):
-            count_pairs(self.counts[columns], _row_numbers(binned), binned.view(-1))
+            self.counts[columns].scatter_add_(1, binned, binned.new_ones(()).expand_as(binned))
 
 
 @dataclass(unsafe_hash=True)
@@ -125,12 +120,11 @@ class RankSums(_Binned):
     def update(self, batch: ResponseBatch) -> None:
         labels, classes = batch.exact_labels, len(self.doubled)
         for columns, binned in self.binned_by_filter(batch):
-            cells = (_row_numbers(binned) * classes).view_as(binned) + labels
+            owners = labels.expand_as(binned)
             for table, sums in ((self._doubled, self.doubled), (self._others, self.shared)):
                 values = table[columns].to(binned.device).gather(1, binned)
                 part = torch.zeros(len(binned), classes, dtype=torch.int64, device=binned.device)
-                part.view(-1).index_add_(0, cells.view(-1), values.view(-1))
-                sums[:, columns].add_(part.T)
+                sums[:, columns].add_(part.scatter_add_(1, owners, values).T)
 
     def areas(self, counts: Int64[Tensor, " c"]) -> tuple[Float[Tensor, "c k"], Float[Tensor, "c k"]]:
         """Area under the ROC curve of every class against all other images, by filter, and a bound of its error.
