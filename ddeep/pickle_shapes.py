@@ -47,6 +47,8 @@ def check_pickle(file: BufferedReader | BytesIO) -> None:
                 stack.pop()
             elif name == "MARK":
                 stack.append(_MARK)
+            elif not opcode.stack_before:  # most steps: a constant, a name, an empty container
+                stack += [(1, 1)] * len(opcode.stack_after)
             else:
                 _take(opcode, stack)
         except LookupError:

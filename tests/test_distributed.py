@@ -36,7 +36,7 @@ def arguments(data: Path, out: Path, *more: object) -> list[str]:
     return [str(word) for word in [*given, "--batch-size", 32, "--device", "cpu", "--json", "--out", out, *more]]
 
 
-def launch(processes: int, words: list[str], cache: Path, **env: str) -> Outcome:
+def launch(processes: int, words: list[str], cache: Path, *, seconds: float = 300, **env: str) -> Outcome:
     """``python -m ddeep`` by torchrun, with a cache of its own."""
     start = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
     done = subprocess.run(
@@ -44,7 +44,7 @@ def launch(processes: int, words: list[str], cache: Path, **env: str) -> Outcome
         env={**os.environ, "DDEEP_CACHE": str(cache), "OMP_NUM_THREADS": "1", **env},
         capture_output=True,
         encoding="utf-8",
-        timeout=300,
+        timeout=seconds,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
 
@@ -131,7 +131,7 @@ def test_what_one_process_cannot_read_ends_all_with_its_message(few_images: Path
         for word in arguments(data, tmp_path / "out", "--mean", "0.5", "--std", "0.5", "--weights", weights(data))
     ]
     words[0], words[words.index("cifar10")] = "run", "folder"
-    outcome = launch(2, words, tmp_path / "cache")
+    outcome = launch(2, words, tmp_path / "cache", seconds=120)
     assert outcome.status == 1
     told = [line for line in outcome.err.splitlines() if line.startswith("error:")]
     assert len(told) == 1

@@ -60,7 +60,7 @@ SCRIPT = textwrap.dedent(f"""
 """)
 
 
-def launch(processes: int, out: Path, words: list[str]) -> Outcome:
+def launch(processes: int, out: Path, words: list[str], *, seconds: float = 300) -> Outcome:
     """torchrun, or one process alone."""
     out.mkdir(exist_ok=True)
     start = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
@@ -69,7 +69,7 @@ def launch(processes: int, out: Path, words: list[str]) -> Outcome:
         env={**os.environ, "OMP_NUM_THREADS": "1", "DDEEP_CACHE": str(out / "cache"), "ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         encoding="utf-8",
-        timeout=300,
+        timeout=seconds,
         cwd=out,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
@@ -104,7 +104,7 @@ def test_each_image_once_an_epoch_in_the_same_global_batches(script: str, tmp_pa
 
 
 def test_a_process_that_fails_ends_the_others_with_its_error(script: str, tmp_path: Path) -> None:
-    done = launch(2, tmp_path / "out", [script, str(tmp_path / "out"), "fail"])
+    done = launch(2, tmp_path / "out", [script, str(tmp_path / "out"), "fail"], seconds=60)  # most of it start-up
     assert done.status != 0
     assert "ValueError: rank 1 cannot go on" in done.err
     assert not (tmp_path / "out" / "head.safetensors").exists()
