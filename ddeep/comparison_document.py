@@ -38,6 +38,8 @@ class _Row(_Part):
     distinct_filters: int
     decomposed: float | None
     decomposed_interval: _Ends | None
+    learned: float | None = None
+    learned_interval: _Ends | None = None
     refit: float | None
     refit_interval: _Ends | None
     p_value: float | None
@@ -50,6 +52,8 @@ class _Row(_Part):
             raise ValueError("an accuracy lacks its interval")
         if (self.refit is None) != (self.refit_interval is None):
             raise ValueError("an accuracy after the refit lacks its interval")
+        if (self.learned is None) != (self.learned_interval is None):
+            raise ValueError("an accuracy of a learned head lacks its interval")
         if self.refit is not None and self.decomposed is None:
             raise ValueError("an accuracy after the refit lacks the one before")
         figures = (self.model_extra or {}).items()

@@ -74,8 +74,8 @@ def _accuracy(name: str, title: str, rows: Rows, ks: Sequence[K], null: dict[int
         lowest.set_xlabel("k, filters per class")
     for row in panels:
         row[0].set_ylabel("test accuracy, %")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=len(labels))
+    named = {name: line for panel in panels.flat for line, name in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside lower left", ncols=len(named))
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
     return Plot(name, figure, f"Test accuracy against k with 95 % intervals, one panel a strategy. {title}.")
 
@@ -96,8 +96,8 @@ def _panel(axes: Axes, rows: Rows, ks: Sequence[K], null: dict[int, dict[str, An
         low, high = ([quantiles[end] for _, quantiles in chance] for end in ("0.025", "0.975"))
         places = [at for at, _ in chance]
         axes.fill_between(places, low, high, color=GREY, alpha=0.25, linewidth=0, label="random selections, 95 %")
-    for stage, marker in (("decomposed", "s"), ("refit", "o")):
-        shown = sorted((ks.index(row["k"]), row) for row in rows if row[stage] is not None)
+    for stage, marker in (("decomposed", "s"), ("learned", "D"), ("refit", "o")):
+        shown = sorted((ks.index(row["k"]), row) for row in rows if row.get(stage) is not None)
         if not shown:
             continue
         places = [at for at, _ in shown]

@@ -26,6 +26,8 @@ FIELDS = (
     "decomposed_interval",
     "null_mean",
     "p_value",
+    "learned",
+    "learned_interval",
     "refit",
     "refit_interval",
     "essentiality_gap",
@@ -81,16 +83,19 @@ def table_of(document: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     rows = document["rows"]
     several = [name for name in ("weights", "layer") if len({row[name] for row in rows}) > 1]
     measured = metric_columns(document)
-    columns = [*several, "k", "strategy", "refit %", "95 %", "decomposed %", "95 %", "p", *measured, "gap %", "filters"]
+    stages = [name for name in ("refit", "learned", "decomposed") if any(row.get(name) is not None for row in rows)]
+    accuracies = [title for stage in stages for title in (f"{stage} %", "95 %")]
+    columns = [*several, "k", "strategy", *accuracies, "p", *measured, "gap %", "filters"]
     return columns, [
         [
             *(row[name] for name in several),
             row["k"],
             row["strategy"],
-            _percent(row["refit"]),
-            _interval(row["refit_interval"]),
-            _percent(row["decomposed"]),
-            _interval(row["decomposed_interval"]),
+            *(
+                shown
+                for stage in stages
+                for shown in (_percent(row.get(stage)), _interval(row.get(f"{stage}_interval")))
+            ),
             _shown(row["p_value"], ".3f"),
             *(_shown(row[name], ".4f") for name in measured),
             _shown(row["essentiality_gap"], ".1f"),

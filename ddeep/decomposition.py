@@ -106,17 +106,23 @@ def find_head(module: nn.Module) -> str:
     return str(names[-1])
 
 
-def decompose(module: nn.Module, selection: Selection, *, head: str | None = None) -> nn.Module:
+def decompose(module: nn.Module, selection: Selection, *, head: str | None = None, learned: bool = False) -> nn.Module:
     """Return a copy of ``module`` whose final linear layer lets each class see only its selected filters.
 
-    ``head`` is the dotted name of that layer (default: the last ``nn.Linear``). Raises SelectionError where the
-    selection does not fit it.
+    ``head`` is the dotted name of that layer (default: the last ``nn.Linear``). It keeps the weights it has, or takes
+    those of the head that the strategy has ``learned`` along with the selection. Raises SelectionError where the
+    selection does not fit it, or has no learned head.
     """
     name = head or find_head(module)
     decomposed = copy.deepcopy(module)
     linear = linear_head(decomposed, name)
     check_fits(len(selection.filters), selection.num_filters, linear.weight)
     selection.check()
-    mask = selection.mask(linear.weight.device)
-    decomposed.set_submodule(name, DecomposedLinear(linear.weight, linear.bias, mask))
+    weight: Tensor = linear.weight
+    bias: Tensor = torch.zeros_like(weight[:, 0]) if linear.bias is None else linear.bias
+    if learned:
+        if selection.head is None:
+            raise SelectionError("The selection has no learned head: its strategy learns none. Leave out learned=True.")
+        weight, bias = selection.head.over(selection.filters, weight, bias)
+    decomposed.set_submodule(name, DecomposedLinear(weight, bias, selection.mask(weight.device)))
     return decomposed

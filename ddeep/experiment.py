@@ -149,15 +149,16 @@ def run(config: RunConfig) -> RunResult:
     present = {"full": test[Confusion(_present(test))].counts}
     decomposed = None
     if head is not None:
-        with timings.phase("decompose"):
-            decomposed = decompose(subject.network.module, selection, head=subject.network.head)
-            heads = {"decomposed": _decomposed_head(plan, head, selection)}
-            _put_head(decomposed, subject, heads["decomposed"])
+        heads = {"decomposed": _decomposed_head(plan, head, selection)}
+        if selection.head is not None:
+            heads["learned"] = Head(*selection.head.over(selection.filters, *head))
         if not config.no_refit:
             with timings.phase("refit"):
-                heads["refit"] = _refit(decomposed, subject, evidence.train, heads["decomposed"], selection)
+                heads["refit"] = _refit(evidence.train, heads["decomposed"], selection)
         with timings.phase("decompose"):
+            decomposed = decompose(subject.network.module, selection, head=subject.network.head)
             for name, fitted in heads.items():
+                _put_head(decomposed, subject, fitted)  # the last stays
                 tables[name] = _confusion(test, fitted, None)
                 present[name] = _confusion(test, fitted, test.present)
     else:
@@ -211,19 +212,10 @@ def _select(plan: Plan, train: Evidence) -> Selection:
     return plan.given
 
 
-def _refit(
-    decomposed: nn.Module,
-    subject: Subject,
-    train: Evidence,
-    head: Head,
-    selection: Selection,
-) -> Head:
-    """Refit on the cached train responses and put the refitted head into ``decomposed``."""
-    assert subject.network.head is not None
+def _refit(train: Evidence, head: Head, selection: Selection) -> Head:
+    """The head refitted on the cached train responses."""
     found = refit(*train.cached_responses(), *head, selection.mask())
-    refitted = Head(found.weight, found.bias)
-    _put_head(decomposed, subject, refitted)
-    return refitted
+    return Head(found.weight, found.bias)
 
 
 def _decomposed_head(plan: Plan, head: Head, selection: Selection) -> Head:
@@ -250,8 +242,12 @@ def _confusion(test: Evidence, head: Head, among: Tensor | None) -> Int64[Tensor
 
 
 def _accuracies(tables: dict[str, Tensor]) -> dict[str, float | None]:
-    names = ("full", "decomposed", "refit")
-    return {name: accuracy_percent(tables[name]) if name in tables else None for name in names}
+    return {name: accuracy_percent(tables[name]) if name in tables else None for name in _stages(tables)}
+
+
+def _stages(tables: dict[str, Tensor]) -> list[str]:
+    """What every run names, measured or not; the learned head only where the strategy has learned one."""
+    return ["full", "decomposed", *(["learned"] if "learned" in tables else []), "refit"]
 
 
 def _size(selection: Selection) -> int | None:
@@ -269,7 +265,7 @@ def _per_class(
             "class": name,
             "images": int(test.class_counts[c]),
             "filters": list(selection.filters[c]),
-            **{key: columns[key][c] if key in columns else None for key in ("full", "decomposed", "refit")},
+            **{key: columns[key][c] if key in columns else None for key in _stages(tables)},
         }
         for c, name in enumerate(subject.classes)
     ]

@@ -36,7 +36,7 @@ SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, GREY)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 # What the network is at each stage, wherever it is drawn.
-STAGES = {"full": GREY, "decomposed": ORANGE, "refit": BLUE, "finetuned": GREEN}
+STAGES = {"full": GREY, "decomposed": ORANGE, "learned": PURPLE, "refit": BLUE, "finetuned": GREEN}
 
 # Inside a page these colours are the page's own, so that a figure turns dark with it.
 _IN_PAGES = {

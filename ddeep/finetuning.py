@@ -140,10 +140,11 @@ def _copy_run(source: Path, folder: Path) -> None:
 
 
 def _start(folder: Path, document: dict[str, Any], subject: Subject, config: FinetuneConfig) -> nn.Module:
-    """The network to fine-tune: the run's own, or with the head as it was before the refit.
+    """The network to fine-tune: the run's own, or with the network's own weights at the selection.
 
-    A refitted head is scaled to the size it had before. On a train split that the network knows by heart a refit makes
-    logits so sure of themselves that they leave no gradient to learn from; scaled, they rank the classes as before.
+    A refitted or learned head is scaled to the size of the network's own. On a train split that the network knows by
+    heart a refit makes logits so sure of themselves that they leave no gradient to learn from; scaled, they rank the
+    classes as before.
     """
     if document["accuracy"].get("decomposed") is None:
         raise ConfigError(
@@ -152,7 +153,7 @@ def _start(folder: Path, document: dict[str, Any], subject: Subject, config: Fin
         )
     if not config.no_refit:
         module = load(folder)
-        if _whence(document, config) == "refit":
+        if _whence(document, config) in ("learned", "refit"):
             _match_size(linear_head(module, document["head"]), linear_head(subject.network.module, document["head"]))
         return module
     selection = Selection.load(folder / "selection.json", num_classes=len(subject.classes))
@@ -174,7 +175,7 @@ def _whence(document: dict[str, Any], config: FinetuneConfig) -> str:
         return "decomposed"
     if "finetune" in document:
         return "finetuned"
-    return "decomposed" if document["accuracy"].get("refit") is None else "refit"
+    return next(name for name in ("refit", "learned", "decomposed") if document["accuracy"].get(name) is not None)
 
 
 def _labelled(subject: Subject, split: Any) -> Images:

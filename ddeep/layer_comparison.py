@@ -120,6 +120,7 @@ def compare_cells(
         judge = _Judge(evidence, context.head, torch.stack([cell.selection.mask() for cell in cells]), context)
         with timings.phase("null"):
             nulls = judge.add_decomposed(rows)
+        judge.add_learned(rows, cells)
         with timings.phase("essentiality"):
             judge.add_essentiality(rows)
         if refit:
@@ -138,8 +139,8 @@ def _describe(cell: Cell, train: Evidence) -> dict[str, Any]:
         "filters_per_class": sum(sizes) / len(sizes),
         "distinct_filters": len({j for row in cell.selection.filters for j in row}),
         "filters": train.filters,
-        **dict.fromkeys(("decomposed", "decomposed_interval", "null_mean", "p_value", "refit", "refit_interval")),
-        **dict.fromkeys(("essentiality_gap", "essentiality_spread")),
+        **dict.fromkeys(("decomposed", "decomposed_interval", "null_mean", "p_value", "learned", "learned_interval")),
+        **dict.fromkeys(("refit", "refit_interval", "essentiality_gap", "essentiality_spread")),
         "seconds": round(cell.seconds, 4),
     }
 
@@ -192,6 +193,14 @@ class _Judge:
             row["null_mean"] = 100 * found[sizes].double().mean().item() / images
             row["p_value"] = p_value(int(right[own]), found[sizes])
         return [_null(sizes, 100 * null.double() / images) for sizes, null in found.items()]
+
+    def add_learned(self, rows: list[dict[str, Any]], cells: Sequence[Cell]) -> None:
+        """Accuracies of the heads that strategies have learned along with their selections."""
+        for row, selection in zip(rows, (cell.selection for cell in cells), strict=True):
+            if selection.head is not None:
+                right = self._right([Head(*selection.head.over(selection.filters, *self.head))])
+                row["learned"] = 100 * int(right) / len(self.labels)
+                row["learned_interval"] = accuracy_intervals(right, len(self.labels))[0].tolist()
 
     def add_essentiality(self, rows: list[dict[str, Any]]) -> None:
         """Percent of a class lost with noise at its filters beyond that lost with noise at all others."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .errors import ConfigError, SelectionError
 from .json_files import read_object
+from .learned_head import LearnedHead, numbers
 from .store import written_whole
 
 SCHEMA = "ddeep.selection/1"
@@ -26,7 +27,8 @@ class Selection:
     """The filters of every class, best first.
 
     ``filters[c]`` and ``scores[c]`` belong together; ``absent`` lists the classes without images, which have no filters
-    and keep their dense row. ``source`` says where it came from: strategy, k, layer, model, hashes, versions.
+    and keep their dense row. ``source`` says where it came from: strategy, k, layer, model, hashes, versions. ``head``
+    is the head that the strategy learned along with it, if it did.
     """
 
     filters: tuple[tuple[int, ...], ...]
@@ -35,6 +37,7 @@ class Selection:
     absent: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
+    head: LearnedHead | None = None
 
     @classmethod
     def of(
@@ -101,6 +104,8 @@ class Selection:
         absent = set(self.absent)
         for c, (row, scores) in enumerate(zip(self.filters, self.scores, strict=True)):
             _check_class(c, row, scores, self.num_filters, c in absent)
+        if self.head is not None:
+            self.head.check(self.filters)
         strangers = [c for c in self.absent if not 0 <= c < expected]
         if strangers:
             raise SelectionError(f"Class {strangers[0]} is listed as absent, but the classes are 0 to {expected - 1}.")
@@ -132,6 +137,10 @@ class Selection:
         """The same selection with class names and provenance."""
         return replace(self, classes=tuple(classes), source={**self.source, **source})
 
+    def with_head(self, weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"]) -> Self:
+        """The same selection with a head learned along with it; weights outside the selection do not count."""
+        return replace(self, head=LearnedHead.of(self.filters, weight, bias))
+
     def to_json(self) -> dict[str, Any]:
         """The versioned document that ``save`` writes."""
         names = self.classes or tuple(str(c) for c in range(len(self.filters)))
@@ -144,6 +153,7 @@ class Selection:
                 {"index": c, "name": name, "filters": list(filters), "scores": list(scores)}
                 for c, (name, filters, scores) in enumerate(rows)
             ],
+            **({"head": self.head.to_json()} if self.head is not None else {}),
             "source": self.source,
         }
 
@@ -186,11 +196,12 @@ class Selection:
                 cls.of(
                     [_whole_numbers(row["filters"]) for row in rows],
                     _whole_number(document["num_filters"]),
-                    scores=[_numbers(row["scores"]) for row in rows],
+                    scores=[numbers(row["scores"], "scores") for row in rows],
                     absent=_whole_numbers(document["absent"]),
                 ),
                 classes=tuple(str(row["name"]) for row in rows),
                 source=dict(document["source"]),
+                head=LearnedHead.from_json(document["head"]) if "head" in document else None,
             )
         if "schema" in document:
             found = str(document["schema"])[:60]
@@ -252,12 +263,6 @@ def _whole_numbers(row: Any) -> list[int]:
     if not isinstance(row, list) or any(type(value) is not int for value in row):
         raise SelectionError(f"filters must be a list of whole numbers, not {str(row)[:60]!r}.")
     return row
-
-
-def _numbers(row: Any) -> list[float]:
-    if not isinstance(row, list) or any(type(value) not in (int, float) for value in row):
-        raise SelectionError(f"scores must be a list of numbers, not {str(row)[:60]!r}.")
-    return [float(value) for value in row]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -167,6 +167,17 @@ def test_panels_go_by_the_mean_over_all_k() -> None:
     assert _best_first(rows) == ["steady", "unfitted", "rises"]
 
 
+def test_stages_that_few_strategies_have_are_in_the_legend() -> None:
+    """The first panel is that of the best strategy, which has learned no head."""
+    document = run_comparison(config(strategies=("contribution", "pruned-refit"), k=(2,)))
+    for row in document["rows"]:
+        row["refit"] = 99.0 if row["strategy"] == "contribution" else 1.0
+    figure = next(iter(draw(document))).figure
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()][-1] == "learned"
+    assert figure.axes[0].get_title(loc="left") == "contribution"
+
+
 STRANGER = """
 import torch
 from ddeep import StrategySpec, hookimpl

@@ -135,6 +135,17 @@ def test_fine_tuning_can_start_before_the_refit(place: Path, tmp_path: Path, mon
     assert not torch.equal(starts[0], starts[1])
 
 
+def test_without_a_refit_fine_tuning_starts_from_the_head_the_strategy_learned(place: Path, tmp_path: Path) -> None:
+    settings = {"model": "resnet20", "dataset": "folder", "data_dir": place / "images", "k": 3, "no_refit": True}
+    weights = str(place / "trained" / "model.safetensors")
+    config = RunConfig(**settings, weights=weights, strategy="pruned-refit")
+    save_run(run(config), tmp_path / "run")
+    document = finetune(tmp_path / "run", FinetuneConfig(**{**QUICK, "epochs": 1}))
+    assert document["finetune"]["from"] == "learned"
+    assert list(document["accuracy"]) == ["full", "decomposed", "learned", "refit", "finetuned"]
+    assert document["accuracy"]["refit"] is None
+
+
 def test_stopped_fine_tuning_resumes_to_the_same_weights(place: Path, tmp_path: Path) -> None:
     settings = FinetuneConfig(**{**QUICK, "epochs": 3})
     straight = shutil.copytree(place / "run", tmp_path / "straight")

@@ -75,6 +75,23 @@ def test_accuracies_are_those_of_each_head_by_itself(
         assert row["distinct_filters"] == len({j for filters in cell.selection.filters for j in filters})
 
 
+def test_learned_heads_are_judged_each_by_itself(context: Context, evidence: SplitEvidence) -> None:
+    """Two cells of one selection, with different heads, and one that has learned none."""
+    responses, labels = evidence.of_test().cached_responses()
+    heads = [(torch.randn(CLASSES, FILTERS), torch.randn(CLASSES)) for _ in range(2)]
+    chosen = CELLS[0].selection
+    cells = [Cell("learns", k, chosen.with_head(*head), 0.1) for k, head in zip((2, 3), heads, strict=True)]
+    rows = compare_cells([*cells, CELLS[1]], evidence, context, Timings(), refit=False)["rows"]
+    for row, (weight, bias) in zip(rows, heads, strict=False):
+        right = int((predict(responses, weight * chosen.mask(), bias) == labels).sum())
+        assert row["learned"] == pytest.approx(100 * right / IMAGES)
+        low, high = row["learned_interval"]
+        assert low <= row["learned"] <= high
+    assert rows[0]["learned"] != rows[1]["learned"]
+    assert rows[0]["decomposed"] == rows[1]["decomposed"]
+    assert rows[2]["learned"] is rows[2]["learned_interval"] is None
+
+
 def test_essentiality_and_shared_filters(compared: dict[str, Any], context: Context, evidence: SplitEvidence) -> None:
     test = evidence.of_test()
     for row, cell in zip(compared["rows"], CELLS, strict=True):

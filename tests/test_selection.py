@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ddeep.errors import ConfigError, DdeepError, SelectionError
+from ddeep.learned_head import LearnedHead
 from ddeep.selection import Selection, rank_filters
 from tests.effort import examples
 
@@ -86,6 +87,9 @@ def parts(draw: st.DrawFn) -> dict[str, Any]:
     scores = [[draw(score) for _ in row] for row in rows]
     names = draw(st.lists(st.text(max_size=8), min_size=classes, max_size=classes))
     source = st.dictionaries(st.text(max_size=5), st.one_of(st.integers(), st.text(max_size=5)), max_size=3)
+    small = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    weights = tuple(tuple(draw(small) for _ in row) for row in rows)
+    head = LearnedHead(weights, tuple(draw(small) for _ in rows)) if draw(st.booleans()) else None
     return {
         "rows": rows,
         "filters": filters,
@@ -93,6 +97,7 @@ def parts(draw: st.DrawFn) -> dict[str, Any]:
         "absent": absent,
         "names": names,
         "source": draw(source),
+        "head": head,
     }
 
 
@@ -100,7 +105,7 @@ def parts(draw: st.DrawFn) -> dict[str, Any]:
 @examples(60)
 def test_a_file_gives_back_the_selection(tmp_path_factory: pytest.TempPathFactory, made_of: dict[str, Any]) -> None:
     made = Selection.of(made_of["rows"], made_of["filters"], scores=made_of["scores"], absent=made_of["absent"])
-    selection = replace(made, classes=tuple(made_of["names"]), source=made_of["source"])
+    selection = replace(made, classes=tuple(made_of["names"]), source=made_of["source"], head=made_of["head"])
     path = tmp_path_factory.getbasetemp() / "round-trip.json"
     selection.save(path)
     assert Selection.load(path) == selection
@@ -172,6 +177,16 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "a score that is text": (row(scores=["a", "b"]), "scores must be a list of numbers"),
     "a score that is a list": (row(scores=[[1], [2]]), "scores must be a list of numbers"),
     "an enormous score": (row(scores=[10**400, 1]), "is not a selection: OverflowError"),
+    "a head that is a list": (ours(head=[[1]]), "its head must be an object with weights and biases"),
+    "half a head": (ours(head={"weights": [[1, 2], [1, 2]]}), "its head must be an object with weights and biases"),
+    "a head of numbers": (ours(head={"weights": 3, "biases": [1, 2]}), "must be a list of lists"),
+    "a head of words": (ours(head={"weights": ["a", [1, 2]], "biases": [1, 2]}), "weights of the head must be a list"),
+    "biases in words": (ours(head={"weights": [[1, 2], [1, 2]], "biases": ["a", 1]}), "biases of the head must be"),
+    "a weight too few": (ours(head={"weights": [[1], [1, 2]], "biases": [1, 2]}), "Class 0 needs one finite weight"),
+    "a bias too few": (ours(head={"weights": [[1, 2], [1, 2]], "biases": [1]}), "biases for 1 classes"),
+    "weights of a class too many": (ours(head={"weights": [[1, 2]] * 3, "biases": [1, 2]}), "weights for 3"),
+    "an infinite weight": (ours(head={"weights": [[1e300, 1], [1, 2]], "biases": [1, 2]}), "one finite weight"),
+    "an enormous weight": (ours(head={"weights": [[10**400, 1], [1, 2]], "biases": [1, 2]}), "OverflowError"),
     "source is a number": (ours(source=3), "is not a selection: TypeError"),
     "other names": (row(name="horse"), "Class 0 is 'horse' in the selection, but 'cat' in the network"),
 }

@@ -126,7 +126,7 @@ def _gather_shard(settings: RunConfig, shard: str) -> None:
 
 
 def _show(document: dict[str, Any], folder: Path) -> None:
-    measured = [name for name in ("full", "decomposed", "refit", "finetuned") if name in document["accuracy"]]
+    measured = [name for name, percent in document["accuracy"].items() if percent is not None]
     k = f", k = {document['k']}" if document["k"] is not None else ""
     console.table(
         f"{document['model']} on {document['dataset']}, layer {document['layer']}, "

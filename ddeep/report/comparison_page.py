@@ -65,6 +65,7 @@ def comparison_page(document: dict[str, Any], plots: list[Plot]) -> str:
     drawn: dict[str, list[Markup]] = {"accuracy": [], "agreement": []}
     for plot in plots:
         drawn[plot.name.partition("-")[0]].append(Markup(inline_svg(plot)))
+    bests = _bests(document["rows"])
     return render(
         "comparison.html.jinja",
         model=document["model"],
@@ -72,7 +73,8 @@ def comparison_page(document: dict[str, Any], plots: list[Plot]) -> str:
         ks=[_k(k) for k in document["k"]],
         strategies=strategies,
         networks=[{**network, "interval": _interval(network["full_interval"])} for network in document["networks"]],
-        bests=_bests(document["rows"]),
+        bests=bests,
+        learned=any(best.stage == "learned" for best in bests),
         command=command("compare", CompareConfig, document.get("config") or {}),
         plots=drawn,
         columns=columns,
@@ -107,8 +109,8 @@ def _interval(ends: list[float]) -> str:
 def _bests(rows: list[dict[str, Any]]) -> list[Best]:
     """The best row of each stage that any row has."""
     found = []
-    for stage in ("decomposed", "refit"):
-        judged = [row for row in rows if row[stage] is not None]
+    for stage in ("decomposed", "learned", "refit"):
+        judged = [row for row in rows if row.get(stage) is not None]
         if judged:
             best = max(judged, key=lambda row: row[stage])
             found.append(Best(stage, best["strategy"], _k(best["k"]), number(best[stage])))

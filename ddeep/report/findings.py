@@ -143,7 +143,7 @@ def _measure_head(measured: Measured, found: Findings, test: Evidence, head: Hea
     measured.knockout = 100 * (without - right[:, None]) / measured.class_counts[:, None].double()  # NaN without images
     masked = Head(head.weight * found.selection.mask(), head.bias)
     measured.confusions["decomposed"] = confusion(labels, predict(responses, *masked), test.classes)
-    if found.final in ("refit", "finetuned"):
+    if found.final in ("learned", "refit", "finetuned"):
         measured.confusions[found.final] = _confusion_of_saved(measured, found, test)
 
 

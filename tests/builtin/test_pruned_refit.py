@@ -152,12 +152,41 @@ def batch(seed: int = 0) -> ResponseBatch:
     return ResponseBatch(responses, labels, torch.arange(400))
 
 
+def random_head() -> Head:
+    generator = torch.Generator().manual_seed(1)
+    return Head(torch.randn(4, 9, generator=generator), torch.randn(4, generator=generator))
+
+
 @pytest.mark.parametrize("with_head", [True, False])
 def test_scores_are_the_heads_it_found(with_head: bool) -> None:
-    generator = torch.Generator().manual_seed(1)
-    head = Head(torch.randn(4, 9, generator=generator), torch.randn(4, generator=generator)) if with_head else None
-    scores = pruned_refit.select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU(), head))
-    assert ((scores > 0).sum(1) == 3).all()
+    head = random_head() if with_head else None
+    found = pruned_refit.select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU(), head))
+    assert [len(row) for row in found.filters] == [3] * 4
+    assert min(score for row in found.scores for score in row) > 0
+    assert (found.head is not None) == with_head  # without a head to put it in nothing is learned for one
+
+
+def test_its_head_is_the_objectives_minimum_over_the_selection() -> None:
+    given, head = batch(), random_head()
+    context = Context(nn.ReLU(), head)
+    evidence = evidence_of(given, [], 4)
+    found = pruned_refit.select(evidence, 3, context)
+    data = training_set(evidence, context)
+    assert found.head is not None
+    weight, bias = found.head.over(found.filters, *head)
+    penalty = pruned_refit.L2 / data.deviation.square()
+    wanted = targets(data, standardised_head(data, head))
+    least, where = reference.minimum(data.inputs.double(), wanted.double(), penalty, found.mask())
+    mine = torch.cat([weight * data.deviation, (bias + weight.double() @ data.mean)[:, None]], 1)
+    assert reference.objective(mine, data.inputs.double(), wanted.double(), penalty).item() == pytest.approx(least)
+    # Its scores are its weights', and its predictions on responses as they are those of standardised ones.
+    scores = torch.zeros(4, 9, dtype=torch.float64)
+    for c, (filters, own) in enumerate(zip(found.filters, found.scores, strict=True)):
+        scores[c, list(filters)] = torch.tensor(own, dtype=torch.float64)
+    torch.testing.assert_close(scores, mine[:, :-1].abs(), rtol=1e-5, atol=1e-7)
+    shares = torch.softmax(given.responses @ weight.T + bias, 1)
+    expected = torch.softmax(data.inputs.double() @ where[:, :-1].T + where[:, -1], 1)
+    torch.testing.assert_close(shares.double(), expected, rtol=0, atol=1e-3)
 
 
 def test_targets_are_the_networks_predictions_or_the_label_where_those_are_wrong() -> None:

@@ -75,7 +75,12 @@ class Target:
 
 def _selection() -> dict[str, Any]:
     made = Selection.of([[3, 1], [0], []], 8, scores=[[0.5, 0.25], [2.0], []], absent=[2])
+    made = made.with_head(torch.arange(24.0).view(3, 8), torch.zeros(3))
     return made.named(["cat", "dog", "bird"], strategy="paper", k=2, layer="layer3.2").to_json()
+
+
+def _dense(found: Selection) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(len(found.filters), found.num_filters), torch.zeros(len(found.filters))
 
 
 def _read_selection(path: Path) -> None:
@@ -84,6 +89,8 @@ def _read_selection(path: Path) -> None:
             found = Selection.load(path, **settings)  # type: ignore[arg-type]
             assert all(0 <= j < found.num_filters for row in found.filters for j in row)
             found.mask()
+            if found.head is not None:
+                found.head.over(found.filters, *_dense(found))
 
 
 def _read_config(path: Path) -> None:

@@ -141,6 +141,22 @@ def test_a_fine_tuned_run_is_judged_by_the_network_it_has_saved(finetuned_run: P
         assert found.drop(c) == pytest.approx(row["full"] - row["finetuned"])
 
 
+def test_a_run_may_end_with_the_head_its_strategy_learned(tmp_path: Path, plain: Plain) -> None:
+    run = make_run(tmp_path / "run", model="resnet20", strategy="pruned-refit", k=3, no_refit=True)
+    found = find(run, layers=[])
+    assert found.stages == ["full", "decomposed", "learned"]
+    assert found.measured is not None
+    assert found.selection.head is not None
+    weight, bias = found.selection.head.over(found.selection.filters, plain.weight, plain.bias)
+    right = int(((plain.test @ weight.T + bias).argmax(1) == torch.tensor(plain.labels)).sum())
+    assert int(found.measured.confusions["learned"].diagonal().sum()) == right
+    assert found.document["accuracy"]["learned"] == pytest.approx(100 * right / len(plain.labels))
+    assert found.drop(4) == found.document["per_class"][4]["full"] - found.document["per_class"][4]["learned"]
+    page = write_report(run, layers=[]).page
+    assert "learned is that head as the strategy learned it" in visible(page)
+    assert read(page).tables["by-class"][0] == ["class", "images", *found.stages, "lost", "filters, best first"]
+
+
 def test_top_images_are_those_with_the_largest_responses(found: Findings, plain: Plain) -> None:
     measured = found.measured
     assert measured is not None
