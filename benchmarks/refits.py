@@ -9,7 +9,7 @@ import torch
 
 from ddeep.context import Head
 from ddeep.experiment import Plan
-from ddeep.refit import refit, refit_all
+from ddeep.refitting import refit, refit_all
 from ddeep.statistic import Statistic
 from ddeep.strategy import choose, needed
 

@@ -19,7 +19,7 @@ from .specs import (
 )
 
 if TYPE_CHECKING:
-    from .api import decompose, evaluate, gather, load, measure, select
+    from .api import decompose, evaluate, gather, load, measure, refit, select
     from .images import FileImages, TensorImages
     from .selection import Selection
 
@@ -32,6 +32,7 @@ _LAZY = {
     "gather": "api",
     "load": "api",
     "measure": "api",
+    "refit": "api",
     "select": "api",
     "FileImages": "images",
     "TensorImages": "images",
@@ -56,6 +57,7 @@ __all__ = [
     "hookimpl",
     "load",
     "measure",
+    "refit",
     "select",
 ]
 

@@ -2,7 +2,8 @@
 
 >>> selection = ddeep.select(model, train_loader, strategy="paper", k=5, layer="layer4")
 >>> decomposed = ddeep.decompose(model, selection)
->>> ddeep.evaluate(decomposed, test_loader), ddeep.measure(model, train_loader, selection, layer="layer4")
+>>> refitted = ddeep.refit(model, train_loader, selection)
+>>> ddeep.evaluate(refitted, test_loader), ddeep.measure(model, train_loader, selection, layer="layer4")
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from .anatomy import find_anatomy, find_layers
 from .context import Context
-from .decomposition import decompose, find_head, linear_head
+from .decomposition import decompose, find_head, linear_head, set_head
 from .errors import ConfigError, DataError
 from .evidence import Evidence, count_classes, gather_kept
 from .gathering import Gathering
@@ -27,12 +28,13 @@ from .metric import SplitEvidence, always_measured, find_metric
 from .metric import measure as run_metrics
 from .metric import needed as needed_by_metrics
 from .network import head_if_fed
+from .refitting import refit as refit_head
 from .rundir import load
 from .selection import Selection
 from .statistic import Statistic
 from .strategy import choose, find_strategy, needed, parse_k
 
-__all__ = ["decompose", "evaluate", "gather", "load", "measure", "select"]
+__all__ = ["decompose", "evaluate", "gather", "load", "measure", "refit", "select"]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -105,6 +107,30 @@ def select(
     evidence = gather(module, batches, layer=layer, statistics=needed(spec, [k]), head=head, device=device)
     found = choose(spec, evidence, k, _context(module, batches, evidence.layer, head, seed))
     return replace(found, source={"strategy": spec.name, "k": k, "layer": evidence.layer.name, **found.source})
+
+
+def refit(
+    module: nn.Module,
+    batches: Batches,
+    selection: Selection,
+    *,
+    layer: str | Layer | None = None,
+    head: str | None = None,
+    device: str = "auto",
+) -> nn.Module:
+    """``decompose`` the network, and fit its decomposed head to the labels of ``batches``, the rest as it is.
+
+    One pass over ``batches``, the train split; the layer, by default that of the selection, must feed the head. See
+    ``gather``. Raises ConfigError where it does not, and SelectionError for a selection that does not fit.
+    """
+    wanted = layer if layer is not None else selection.source.get("layer")
+    tapped, final = _find_parts(module, _first_images(batches), wanted, head)
+    dense = _context(module, batches, tapped, final, seed=0).needed_head()
+    decomposed = decompose(module, selection, head=final)
+    evidence = gather(module, batches, layer=tapped, head=final, device=device)
+    found = refit_head(*evidence.cached_responses(), *dense, selection.mask())
+    set_head(decomposed, final, found.weight, found.bias)
+    return decomposed
 
 
 def measure(

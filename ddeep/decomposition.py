@@ -98,6 +98,14 @@ def linear_head(module: nn.Module, head: str) -> nn.Linear:
     raise ConfigError(f"The head {head!r} is a {type(found).__name__}; only a final nn.Linear can be decomposed.")
 
 
+def set_head(module: nn.Module, head: str, weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"]) -> None:
+    """Put other parameters into the final linear layer called ``head``."""
+    linear = linear_head(module, head)
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+
+
 def find_head(module: nn.Module) -> str:
     """Name of the last ``nn.Linear``, for modules nobody has described."""
     names = [name for name, m in module.named_modules() if isinstance(m, nn.Linear)]

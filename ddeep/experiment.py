@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from . import __version__, console, distributed
 from .config import RunConfig, SubjectConfig
 from .context import Context, Head
-from .decomposition import decompose, linear_head
+from .decomposition import decompose, set_head
 from .errors import ConfigError, DataError
 from .evaluation import accuracy_by_class, accuracy_percent, confusion, predict
 from .evidence import Evidence
@@ -26,7 +26,7 @@ from .metric import SplitEvidence, always_measured, measure
 from .metric import needed as needed_by_metrics
 from .network import load_network
 from .plugins import registry
-from .refit import refit
+from .refitting import refit
 from .rundir import RUN_SCHEMA
 from .selection import Selection
 from .specs import StrategySpec, resolve
@@ -156,9 +156,10 @@ def run(config: RunConfig) -> RunResult:
             with timings.phase("refit"):
                 heads["refit"] = _refit(evidence.train, heads["decomposed"], selection)
         with timings.phase("decompose"):
+            assert subject.network.head is not None
             decomposed = decompose(subject.network.module, selection, head=subject.network.head)
             for name, fitted in heads.items():
-                _put_head(decomposed, subject, fitted)  # the last stays
+                set_head(decomposed, subject.network.head, *fitted)  # the last stays
                 tables[name] = _confusion(test, fitted, None)
                 present[name] = _confusion(test, fitted, test.present)
     else:
@@ -226,14 +227,6 @@ def _decomposed_head(plan: Plan, head: Head, selection: Selection) -> Head:
     if final is not None:
         console.note("The weights carry a decomposed head for filters of their own: give those with --selection.")
     return Head(head.weight * selection.mask(), head.bias)
-
-
-def _put_head(decomposed: nn.Module, subject: Subject, head: Head) -> None:
-    assert subject.network.head is not None
-    linear = linear_head(decomposed, subject.network.head)
-    with torch.no_grad():
-        linear.weight.copy_(head.weight)
-        linear.bias.copy_(head.bias)
 
 
 def _confusion(test: Evidence, head: Head, among: Tensor | None) -> Int64[Tensor, "c c"]:

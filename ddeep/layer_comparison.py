@@ -20,7 +20,7 @@ from .evaluation import essentiality_all, predict
 from .evidence import Evidence
 from .metric import SplitEvidence, always_measured, headline, measure
 from .random_selections import decomposed_right, p_value, random_masks
-from .refit import refit_all
+from .refitting import refit_all
 from .selection import Selection
 from .specs import MetricSpec, StrategySpec
 from .statistic import Statistic

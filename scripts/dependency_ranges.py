@@ -25,7 +25,7 @@ SMOKE = (
     "tests/test_checkpoints.py",
     "tests/test_selection.py",
     "tests/test_decoding.py",
-    "tests/test_refit.py",
+    "tests/test_refitting.py",
     "tests/test_cli_shell.py",
     "tests/test_train_command.py",
     "tests/builtin/test_metrics.py",

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 import ddeep
-from ddeep.errors import ConfigError, DataError, DdeepError
+from ddeep.errors import ConfigError, DataError, DdeepError, SelectionError
 from ddeep.layers import Layer
+from ddeep.refitting import refit
 from ddeep.statistics import MassTopCounts, TopCounts
 from tests.reference.counts import mass_top_counts, top_counts
 from tests.reference.mutual_information import pairwise
@@ -54,6 +55,35 @@ def test_select_decompose_evaluate_measure() -> None:
     assert figures["pmi"]["without_self_pairs"] == pytest.approx(
         pairwise([set(row) for row in selection.filters], FILTERS, self_pairs=False)
     )
+
+
+def test_refit_fits_the_decomposed_head_and_nothing_else() -> None:
+    model, train = toy(), loader(200)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    selection = ddeep.select(model, train, strategy="contribution", k=2)
+    found = ddeep.refit(model, train, selection)
+    images, labels = pictures(200)
+    dense = model.head.weight.detach(), model.head.bias.detach()
+    expected = refit(pooled(model, images), labels, *dense, selection.mask())
+    head = found.get_submodule("head")
+    torch.testing.assert_close(head.weight, expected.weight, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(head.bias, expected.bias, rtol=1e-3, atol=1e-3)
+    after = found.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"head.weight", "head.bias"}
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    loss = nn.CrossEntropyLoss()
+    with torch.no_grad():
+        assert loss(found(images), labels) < loss(ddeep.decompose(model, selection)(images), labels)
+
+
+def test_refit_refuses_what_it_cannot_fit_before_the_pass() -> None:
+    model, train = toy(), loader()
+    selection = ddeep.select(model, train, strategy="paper", k=2, layer="conv")
+    with pytest.raises(ConfigError, match="only at the layer that feeds the head"):
+        ddeep.refit(model, train, selection)
+    with pytest.raises(SelectionError, match="for 2 classes and 6 filters, but the head has 4 outputs"):
+        ddeep.refit(model, train, ddeep.Selection.of([[0], [1]], FILTERS))
 
 
 def test_the_layer_that_feeds_the_head_is_the_default() -> None:

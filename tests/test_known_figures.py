@@ -28,7 +28,7 @@ from ddeep.experiment import open_subject
 from ddeep.layers import Layer
 from ddeep.metric import SplitEvidence, find_metric, measure
 from ddeep.metric import needed as needed_by_metrics
-from ddeep.refit import refit
+from ddeep.refitting import refit
 from ddeep.rundir import load
 from ddeep.selection import Selection
 from ddeep.strategy import choose, find_strategy

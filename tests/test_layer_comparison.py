@@ -14,7 +14,7 @@ from ddeep.errors import ConfigError
 from ddeep.evaluation import essentiality, predict
 from ddeep.layer_comparison import DRAWS, Cell, Skipped, compare_cells, find_candidates, select_all
 from ddeep.metric import SplitEvidence
-from ddeep.refit import refit
+from ddeep.refitting import refit
 from ddeep.selection import Selection
 from ddeep.specs import StrategySpec
 from ddeep.statistic import ResponseBatch

@@ -28,9 +28,9 @@ def test_the_python_api_runs_as_shown(capsys: pytest.CaptureFixture[str]) -> Non
     ).eval()
     names = {"model": model, "train_loader": loader, "test_loader": loader}
     exec(blocks("python")[0], names)
-    accuracies, filters, psi = capsys.readouterr().out.splitlines()
-    full, decomposed = map(float, accuracies.split())
-    assert 0 <= decomposed <= 100
+    *accuracies, filters, psi = capsys.readouterr().out.splitlines()
+    full, decomposed, refitted = map(float, accuracies)
+    assert 0 <= decomposed <= refitted <= 100
     assert full == pytest.approx(100 * (model(images).argmax(1) == labels).float().mean().item())
     assert len(set(filters.strip("()").split(","))) == 5
     assert 0 < float(psi) < 1

@@ -10,7 +10,7 @@ from torch import Tensor
 from ddeep.context import Context, Head
 from ddeep.errors import ConfigError
 from ddeep.evidence import Evidence
-from ddeep.refit import L2
+from ddeep.refitting import L2
 from ddeep.selection import Selection
 from ddeep.strategy import K
 

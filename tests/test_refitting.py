@@ -13,9 +13,9 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from ddeep import head_problems
-from ddeep import refit as refit_module
+from ddeep import refitting as refit_module
 from ddeep.errors import DataError
-from ddeep.refit import GRADIENT_TOLERANCE, L2, refit, refit_all
+from ddeep.refitting import GRADIENT_TOLERANCE, L2, refit, refit_all
 from tests.effort import examples
 from tests.reference.refit import gradient, objective
 

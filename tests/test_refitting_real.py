@@ -17,7 +17,7 @@ from ddeep.config import SubjectConfig
 from ddeep.context import Head
 from ddeep.evaluation import predict
 from ddeep.experiment import open_subject
-from ddeep.refit import L2, Refit, refit, refit_all
+from ddeep.refitting import L2, Refit, refit, refit_all
 
 SIZES = (2, 5, 20)
 
