@@ -157,9 +157,9 @@ class Selection:
             "source": self.source,
         }
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the selection as JSON, whole or not at all."""
-        with written_whole(path) as temporary:
+        with written_whole(Path(path)) as temporary:
             temporary.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
 
     @classmethod

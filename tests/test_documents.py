@@ -9,13 +9,15 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pluggy
 import pytest
 
+import ddeep
 import ddeep.histograms
 import ddeep.statistics
-import ddeep.top_images  # noqa: F401
+import ddeep.top_images
 from ddeep import hookspecs, specs
 from ddeep.plugin_loading import SPEC_TYPES
 from ddeep.plugins import registry
@@ -90,6 +92,24 @@ def test_the_ten_minute_plugin(tmp_path: Path) -> None:
         wanted = [line.split() for line in expected if line != "..."]
         assert [line for line in printed if line in wanted] == wanted, command
         assert "..." in expected or not done.stdout or printed == wanted, command
+
+
+def test_the_python_document_runs_and_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    document = ROOT / "docs" / "python.md"
+    names: dict[str, Any] = {}
+    for block in code_blocks(document, "python"):
+        exec(block, names)
+    full, decomposed, refitted, learned = names["accuracies"]
+    assert decomposed < min(full, refitted, learned)
+    assert names["selection"].source["layer"] == "3"
+    assert names["again"].filters == names["selection"].filters
+    assert names["figures"]["psi"]["median"] > 0
+    assert names["means"].shape == (10, 64)
+    assert names["result"].document["accuracy"]["full"] > 99
+    text = document.read_text(encoding="utf-8")
+    functions = {name for name in ddeep.__all__ if name.islower()} - {"hookimpl"}
+    assert {name for name in functions if f"ddeep.{name}(" not in text} == set()
 
 
 def test_what_every_statistic_takes_is_in_the_document_as_in_its_code() -> None:
