@@ -62,7 +62,10 @@ def run(
         str | None,
         typer.Option(help="I/N: gather only the I-th of N parts of the evidence into --out; `ddeep merge` joins."),
     ] = None,
-    no_refit: Annotated[bool | None, typer.Option("--no-refit", help="Skip the refit of the decomposed head.")] = None,
+    no_refit: Annotated[
+        bool | None,
+        typer.Option("--no-refit", help="Skip the refit: the saved head is the strategy's own if it learned one."),
+    ] = None,
     finetune: Annotated[
         int | None,
         typer.Option(help="Then fine-tune for so many epochs, as `ddeep finetune` does, which has more options."),
