@@ -102,7 +102,7 @@ class CacheEntry:
 
     def save(self, statistic: Statistic, filters: int) -> None:
         """Keep the state of a finished statistic."""
-        state = {name: tensor.contiguous() for name, tensor in statistic.state().items()}
+        state = statistic.state()
         about = {"sha256": _digest(state), "statistic": repr(statistic), "filters": str(filters)}
         with written_whole(self._state_path(statistic)) as temporary:
             save_file(state, temporary, metadata=about)

@@ -11,7 +11,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from .statistic import BLOCK, ResponseBatch, Statistic, accumulator, exact_device
-from .statistics import Extremes, count_pairs
+from .statistics import Extremes
+
+ACROSS = 32  # images whose responses are laid out by filter at once
 
 
 def bin_responses(
@@ -24,7 +26,7 @@ def bin_responses(
     width = (high - low) / (bins - 1)
     steps = (responses - low).div_(torch.where(width > 0, width, torch.inf))
     # One more for all but the smallest, without a choice by value: the processor would guess wrong too often.
-    return steps.add_(steps.sign()).clamp_(max=bins - 1).long()
+    return steps.add_(steps.sign()).clamp_(max=bins - 1).int().long()  # faster than long() by itself
 
 
 @dataclass(unsafe_hash=True)
@@ -48,12 +50,25 @@ class _Binned(Statistic):
 
     def binned_by_filter(self, batch: ResponseBatch) -> Iterator[tuple[slice, Int64[Tensor, "j n"]]]:
         """The bins of some filters at a time, a filter in a row: what is looked up for it stays in the cache."""
-        rows = torch.cat([self.binned(block).int().T for block in batch.blocks()], 1)
+        responses = batch.responses.to(exact_device(batch.responses.device))
+        rows = by_filter(responses)
+        low, high = self._low.to(rows.device), self._high.to(rows.device)
         filters, images = rows.shape
-        some = max(1, BLOCK // images)
+        some = max(1, BLOCK // max(1, images))
         for start in range(0, filters, some):
             columns = slice(start, start + some)
-            yield columns, rows[columns].long()
+            yield columns, bin_responses(rows[columns].double().T, low[columns], high[columns], self.bins).T
+
+
+def by_filter(responses: Float[Tensor, "n k"]) -> Float[Tensor, "k n"]:
+    """A filter in a row. On the CPU some images at a time, which is several times faster than all at once."""
+    images, filters = responses.shape
+    if responses.device.type != "cpu":
+        return responses.T.clone(memory_format=torch.contiguous_format)
+    rows = responses.new_empty(filters, images)
+    for start in range(0, images, ACROSS):
+        rows[:, start : start + ACROSS] = responses[start : start + ACROSS].T
+    return rows
 
 
 @dataclass(unsafe_hash=True)
@@ -69,7 +84,7 @@ class Histogram(_Binned):
 
     def update(self, batch: ResponseBatch) -> None:
         for columns, binned in self.binned_by_filter(batch):
-            self.counts[columns].scatter_add_(1, binned, binned.new_ones(()).expand_as(binned))
+            self.counts[columns].scatter_add_(1, binned, torch.ones_like(binned))
 
 
 @dataclass(unsafe_hash=True)
@@ -83,9 +98,12 @@ class ClassHistogram(_Binned):
         self.counts = torch.zeros(classes, filters, self.bins, dtype=torch.int64, device=exact_device(device))
 
     def update(self, batch: ResponseBatch) -> None:
-        binned = self.binned(batch)
-        filters = batch.exact_labels[:, None] * binned.shape[1] + torch.arange(binned.shape[1], device=binned.device)
-        count_pairs(self.counts.view(-1, self.bins), filters.view(-1), binned.view(-1))
+        places = self.binned(batch)
+        filters = places.shape[1]
+        places += torch.arange(0, filters * self.bins, self.bins, device=places.device)
+        places += (batch.exact_labels * (filters * self.bins))[:, None]
+        places = places.view(-1)
+        self.counts.view(-1).scatter_add_(0, places, torch.ones_like(places))
 
 
 @dataclass(unsafe_hash=True)
@@ -106,7 +124,8 @@ class RankSums(_Binned):
         return (Extremes(), Histogram(self.bins))
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:
-        self.doubled = torch.zeros(classes, filters, dtype=torch.int64, device=exact_device(device))
+        # Filter by filter in memory, as they are added to.
+        self.doubled = torch.zeros(filters, classes, dtype=torch.int64, device=exact_device(device)).T
         self.shared = torch.zeros_like(self.doubled)
 
     def prepare(self, complete: dict[Statistic, Statistic]) -> None:
@@ -118,13 +137,12 @@ class RankSums(_Binned):
         self._others[:, 0] = 0
 
     def update(self, batch: ResponseBatch) -> None:
-        labels, classes = batch.exact_labels, len(self.doubled)
+        labels = batch.exact_labels
         for columns, binned in self.binned_by_filter(batch):
             owners = labels.expand_as(binned)
             for table, sums in ((self._doubled, self.doubled), (self._others, self.shared)):
                 values = table[columns].to(binned.device).gather(1, binned)
-                part = torch.zeros(len(binned), classes, dtype=torch.int64, device=binned.device)
-                sums[:, columns].add_(part.scatter_add_(1, owners, values).T)
+                sums.T[columns].scatter_add_(1, owners, values)
 
     def areas(self, counts: Int64[Tensor, " c"]) -> tuple[Float[Tensor, "c k"], Float[Tensor, "c k"]]:
         """Area under the ROC curve of every class against all other images, by filter, and a bound of its error.

@@ -24,11 +24,11 @@ def rank_magnitudes(
 def _by_keys(magnitudes: Float[Tensor, "n k"]) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n k"]]:
     """Value and index packed into one integer, and those sorted by numpy's vectorised sort: many times faster.
 
-    Floats that are not negative are in the order of their bits. Keys hold what the bits lack of the largest above the
-    index, so that ascending keys are descending values, and equal values ascending indices.
+    Floats that are not negative are in the order of their bits. Keys hold what the bits lack of the largest, which is
+    their complement, above the index, so that ascending keys are descending values, and equal values ascending indices.
     """
-    keys = magnitudes.view(torch.int32).long().neg_().add_(_LARGEST).bitwise_left_shift_(32)
+    keys = magnitudes.view(torch.int32).bitwise_xor(_LARGEST).long().bitwise_left_shift_(32)
     keys += torch.arange(magnitudes.shape[1])
     keys.numpy().sort(axis=1)
-    values = (keys >> 32).neg_().add_(_LARGEST).int().view(torch.float32)
+    values = (keys >> 32).int().bitwise_xor_(_LARGEST).view(torch.float32)
     return values, keys.bitwise_and_(_INDEX)

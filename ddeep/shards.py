@@ -114,7 +114,7 @@ def _write(folder: Path, split: Split, share: Share, evidence: Evidence) -> None
 
 
 def _states(statistics: Sequence[Statistic]) -> dict[str, Tensor]:
-    return {f"{s!r}.{name}": tensor.contiguous() for s in statistics for name, tensor in s.state().items()}
+    return {f"{s!r}.{name}": tensor for s in statistics for name, tensor in s.state().items()}
 
 
 def _join(plan: Plan, split: Split, folders: list[Path], filters: int) -> None:

@@ -135,8 +135,8 @@ class Statistic:
             setattr(self, name, combine[reduction](mine, getattr(other, name).to(mine.device)))
 
     def state(self) -> dict[str, Tensor]:
-        """The accumulators by name, on the CPU: copies only where they were elsewhere."""
-        return {name: getattr(self, name).cpu() for name in self.reductions()}
+        """The accumulators by name, on the CPU and in order: copies only where they were elsewhere or otherwise."""
+        return {name: getattr(self, name).cpu().contiguous() for name in self.reductions()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take copies of accumulators saved by ``state``."""

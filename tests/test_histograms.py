@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load, save
 
 from ddeep.evidence import by_round
 from ddeep.histograms import ClassHistogram, Histogram, RankSums, bin_responses
@@ -67,6 +68,24 @@ def test_any_split_order_and_merge_is_one_pass(statistic: Statistic, batch: Resp
     expected = evidence_of(batch, [statistic], CLASSES)[statistic].state()
     for name, tensor in found[statistic].state().items():
         assert torch.equal(tensor, expected[name])
+
+
+@every_statistic
+@examples(10)
+@given(batch=batches(classes=CLASSES))
+def test_it_goes_on_from_what_it_has_saved(statistic: Statistic, batch: ResponseBatch) -> None:
+    """As a pass that was killed does, from a file."""
+    whole = evidence_of(batch, [statistic], CLASSES)
+    half = len(batch.labels) // 2
+    first, second = (rows(batch, part) for part in (torch.arange(half), torch.arange(half, len(batch.labels))))
+    before, after = statistic.twin(), statistic.twin()
+    for twin in (before, after):
+        twin.start(CLASSES, whole.filters, "cpu")
+        twin.prepare(whole.statistics)
+    before.update(first)
+    after.load_state(load(save(before.state())))
+    after.update(second)
+    assert all(torch.equal(tensor, whole[statistic].state()[name]) for name, tensor in after.state().items())
 
 
 @every_statistic
