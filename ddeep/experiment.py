@@ -150,7 +150,7 @@ def run(config: RunConfig) -> RunResult:
     decomposed = None
     if head is not None:
         heads = {"decomposed": _decomposed_head(plan, head, selection)}
-        if selection.head is not None:
+        if selection.head is not None and _is_of(subject, selection):
             heads["learned"] = Head(*selection.head.over(selection.filters, *head))
         if not config.no_refit:
             with timings.phase("refit"):
@@ -227,6 +227,16 @@ def _decomposed_head(plan: Plan, head: Head, selection: Selection) -> Head:
     if final is not None:
         console.note("The weights carry a decomposed head for filters of their own: give those with --selection.")
     return Head(head.weight * selection.mask(), head.bias)
+
+
+def _is_of(subject: Subject, selection: Selection) -> bool:
+    """Whether the learned head is for this network's responses, as far as the selection says where it came from."""
+    hashes = selection.source.get("hashes")
+    known = hashes.get("weights") if isinstance(hashes, dict) else None
+    if known in (None, subject.network.weights_hash):
+        return True
+    console.note("The selection's learned head was learned with other weights than these, so it is left out.")
+    return False
 
 
 def _confusion(test: Evidence, head: Head, among: Tensor | None) -> Int64[Tensor, "c c"]:

@@ -139,6 +139,12 @@ class Selection:
 
     def with_head(self, weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"]) -> Self:
         """The same selection with a head learned along with it; weights outside the selection do not count."""
+        shape = (len(self.filters), self.num_filters)
+        if weight.shape != shape or bias.shape != shape[:1]:
+            raise SelectionError(
+                f"The head's weight is {tuple(weight.shape)} and its bias {tuple(bias.shape)}; the selection has "
+                f"{shape[0]} classes and {shape[1]} filters."
+            )
         return replace(self, head=LearnedHead.of(self.filters, weight, bias))
 
     def to_json(self) -> dict[str, Any]:

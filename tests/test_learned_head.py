@@ -75,6 +75,12 @@ def test_weights_and_biases_must_be_finite() -> None:
         Selection.of(CHOSEN, 4, absent=[1]).with_head(weight, bias)
 
 
+@pytest.mark.parametrize(("classes", "filters"), [(3, 5), (4, 4), (2, 4)])
+def test_a_head_of_another_size_is_refused(classes: int, filters: int) -> None:
+    with pytest.raises(SelectionError, match="the selection has 3 classes and 4 filters"):
+        Selection.of(CHOSEN, 4, absent=[1]).with_head(torch.zeros(classes, filters), torch.zeros(classes))
+
+
 PLUGIN = """
 import torch
 from ddeep import Selection, StrategySpec, hookimpl
@@ -115,6 +121,14 @@ def test_every_command_judges_a_strangers_head(distributions: Distributions, cli
     assert (
         cli_here("run", "--model", "resnet20", *words).json["accuracy"]["learned"] == done.json["accuracy"]["learned"]
     )
+    document = json.loads((out / "selection.json").read_text())
+    document["source"]["hashes"]["weights"] = "0" * 64
+    (tmp_path / "others.json").write_text(json.dumps(document))
+    words = ("--selection", tmp_path / "others.json", "--out", tmp_path / "others", "--json")
+    others = cli_here("run", "--model", "resnet20", *words)
+    assert "learned" not in others.json["accuracy"]
+    assert "learned with other weights" in others.err
+
     settings = ("--strategies", "twice", "weight", "--k", "5", "--no-refit", "--out", tmp_path / "compared")
     compared = cli_here("compare", "--model", "resnet20", *settings, "--json")
     rows = {row["strategy"]: row for row in compared.json["rows"]}
