@@ -142,6 +142,12 @@ def empty_for_a_fraction(evidence: Any, k: Any, context: Any) -> Selection:
     return Selection.top(mean(evidence, k, context), k, present=evidence.present)
 
 
+def with_the_head_of_another_class(evidence: Any, k: Any, context: Any) -> Selection:
+    means = mean(evidence, k, context).float()
+    chosen = Selection.top(means, k, present=evidence.present)
+    return chosen.with_head(means * (1 + torch.arange(evidence.classes))[:, None], torch.zeros(evidence.classes))
+
+
 @pytest.mark.parametrize(
     ("change", "promise", "fix"),
     [
@@ -164,6 +170,11 @@ def empty_for_a_fraction(evidence: Any, k: Any, context: Any) -> Selection:
         ({"select": with_global_randomness}, "it is deterministic", "context.generator()"),
         ({"select": of_the_first_image, "learned": True}, "batch size and order of the images do not matter", "sums"),
         ({"select": by_class_index}, "renaming classes renames its selection", "all classes alike"),
+        (
+            {"select": with_the_head_of_another_class},
+            "renaming classes renames its selection",
+            "treat all classes alike",
+        ),
         ({"select": with_nothing_for_the_absent}, "a class without images is absent", "NaN"),
         ({"select": never_absent}, "a class without images is absent", "~evidence.present"),
         ({"select": in_place}, "network and evidence stay as they were", "copies"),
