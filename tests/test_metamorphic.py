@@ -1,7 +1,7 @@
 """What must not change, or change along: every installed strategy and metric, on data that is altered in known ways.
 
 Order of images, batch size and names of classes are promises of every plugin (``ddeep.testing``, run by
-``test_contract``); here are images given twice, filters in another order, and responses in another unit.
+``tests/contract``); here are images given twice, filters in another order, and responses in another unit.
 """
 
 from __future__ import annotations

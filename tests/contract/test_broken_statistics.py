@@ -1,0 +1,51 @@
+"""The checks of statistics can fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from ddeep.statistic import ResponseBatch, Statistic
+from ddeep.statistics import ClassSums
+from tests.contract.broken import broken
+from tests.contract.good import GOOD_METRIC, GOOD_STRATEGY
+
+
+class Unequal(ClassSums):
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+class Averaging(ClassSums):
+    def update(self, batch: ResponseBatch) -> None:
+        super().update(batch)
+        self.sums /= len(batch.labels)
+
+
+class Larger(ClassSums):
+    memory = "4*C*K"
+
+
+class Forgetful(ClassSums):
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("statistic", "fix"),
+    [
+        (Unequal, "unsafe_hash=True"),
+        (Averaging, "only add"),
+        (Larger, "as a formula"),
+        (Forgetful, "accumulator() field"),
+    ],
+)
+def test_broken_statistics(statistic: type[Statistic], fix: str, tmp_path: Path) -> None:
+    merge = "its statistics merge, save and state their size"
+    spec = replace(GOOD_STRATEGY, needs=lambda _ks: [statistic()])
+    assert fix in broken("strategies", spec, tmp_path, merge)[merge]
+    metric = replace(GOOD_METRIC, needs=lambda _split: [statistic()])
+    assert fix in broken("metrics", metric, tmp_path, merge)[merge]
