@@ -256,64 +256,10 @@ def test_an_unknown_name_far_from_all_still_says_where_to_look() -> None:
         loaded().find("dataset", "xyzzy")
 
 
-FAMILY = """
-from ddeep import ModelFamily, ModelSpec, hookimpl
-
-@hookimpl
-def ddeep_models():
-    yield ModelFamily("zoo", names="{module}:names", resolve="{module}:resolve", summary="all animals")
-"""
-MEMBERS = """
-from ddeep import ModelSpec
-
-KNOWN = {"lion": ModelSpec("zoo/lion", build="a:b"), "lynx": ModelSpec("zoo/lynx", build="a:b"), "stone": 3}
-names = KNOWN.keys
-resolve = KNOWN.__getitem__
-"""
-
-
-def zoo(distributions: Distributions) -> Registry:
-    members = distributions.module("zoo_members", MEMBERS)
-    distributions.install("zoo", FAMILY.format(module=members))
-    return loaded()
-
-
-def test_a_family_resolves_its_members_when_asked(distributions: Distributions) -> None:
-    found = zoo(distributions)
-    assert isinstance(found.models["zoo"], ModelFamily)
-    assert "zoo_members" not in sys.modules
-    assert found.find("model", "zoo/lion").name == "zoo/lion"
-
-
-def test_an_unknown_member_of_a_family(distributions: Distributions) -> None:
-    with pytest.raises(
-        PluginError, match=r"No model is called 'zoo/lyon'\. Did you mean .*list models 'zoo/\*'"
-    ) as caught:
-        zoo(distributions).find("model", "zoo/lyon")
-    assert "'zoo/lion'" in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["zoo", "zoo/"])
-def test_a_family_is_no_model(distributions: Distributions, name: str) -> None:
-    with pytest.raises(PluginError, match=r"'zoo' is a family of models.*ddeep list models 'zoo/\*'"):
-        zoo(distributions).find("model", name)
-    assert "zoo_members" not in sys.modules
-
-
-def test_a_family_must_resolve_to_model_specs(distributions: Distributions) -> None:
-    with pytest.raises(PluginError, match=r"zoo:plugin resolved 'stone' to int, not ModelSpec"):
-        zoo(distributions).find("model", "zoo/stone")
-
-
 @pytest.mark.parametrize("reference", ["nowhere_at_all:build", "ddeep.specs:nothing"])
 def test_what_a_spec_names_must_exist_when_it_is_used(reference: str) -> None:
     with pytest.raises(PluginError, match=f"Cannot load '{reference}', which a plugin names"):
         resolve(reference)
-
-
-def test_a_slash_after_what_is_no_family() -> None:
-    with pytest.raises(PluginError, match="No model is called 'resnet20/x'"):
-        loaded().find("model", "resnet20/x")
 
 
 def test_failures_are_warned_about_once(distributions: Distributions) -> None:
@@ -358,11 +304,3 @@ def test_the_commands_and_a_conflict(distributions: Distributions) -> None:
     shown = distributions.cli("plugins")
     assert shown.status == 0
     assert "2 plugins provide" in shown.err
-
-
-def test_list_shows_a_family_as_one_line_and_looks_inside_on_request(distributions: Distributions) -> None:
-    zoo(distributions)
-    listed = distributions.cli("list", "models")
-    assert [line.split()[0] for line in listed.out.splitlines() if "zoo" in line] == ["zoo/…"]
-    inside = distributions.cli("list", "models", "zoo/l*", "--json")
-    assert [entry["name"] for entry in inside.json["models"]] == ["zoo/lion", "zoo/lynx"]

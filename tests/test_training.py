@@ -1,9 +1,7 @@
-"""The training loop: it learns, stops, resumes and repeats as it says."""
+"""The training loop: it learns, and repeats as it says."""
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,53 +12,16 @@ from jaxtyping import TypeCheckError
 from torch import nn
 from torch.nn import functional as F
 
-from ddeep.errors import CacheError, ConfigError, TrainingError, TrainingStopped
+from ddeep.errors import ConfigError
 from ddeep.finetune_config import FinetuneConfig
 from ddeep.history import EpochRow, History
-from ddeep.images import TensorImages
 from ddeep.layers import Layer
-from ddeep.preprocessing import Preprocessing
-from ddeep.recipes import FINE_TUNE, FROM_SCRATCH, Recipe
+from ddeep.recipes import FINE_TUNE, FROM_SCRATCH
 from ddeep.regularization import Regularizer
-from ddeep.resuming import Checkpoint
 from ddeep.shuffled import Shuffled
 from ddeep.train_config import TrainConfig
-from ddeep.training import Progress, train
-
-PREPROCESSING = Preprocessing((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 8, 8)
-RECIPE = Recipe(epochs=3, lr=0.2, batch_size=16, crop_padding=1, weight_decay=1e-3, label_smoothing=0.05)
-
-
-def network(seed: int = 0) -> nn.Sequential:
-    """A small network with everything that carries state: convolutions, batch norm, dropout."""
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1, bias=False),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(0.2),
-        nn.Linear(8, 3),
-    )
-
-
-def coloured(count: int = 64) -> TensorImages:
-    """Noise with a colour cast: class c has channel c brighter. Learnable in a few steps, crop and flip or not."""
-    source = torch.Generator().manual_seed(1)
-    labels = torch.arange(count) % 3
-    pixels = torch.randint(0, 128, (count, 8, 8, 3), dtype=torch.uint8, generator=source)
-    pixels[torch.arange(count), :, :, labels] += 100
-    return TensorImages.of(pixels, labels, ["red", "green", "blue"])
-
-
-def weights(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+from ddeep.training import train
+from tests.small_training import PREPROCESSING, RECIPE, coloured, network, same, weights
 
 
 def test_learns_and_ends_in_eval_mode() -> None:
@@ -126,122 +87,6 @@ def test_a_seed_makes_two_runs_identical_and_leaves_the_callers_random_numbers_a
     assert same(runs[0][0], runs[1][0])
     assert runs[0][1] == runs[1][1]
     assert not same(runs[0][0], runs[2][0])
-
-
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "adam", "lr": 0.01}, {"ema": 0.9}, {"accumulate": 2}])
-@pytest.mark.parametrize("stop_at", [1, 4, 6])
-def test_a_stopped_run_resumes_bit_for_bit(changes: dict[str, Any], stop_at: int, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, **changes)
-    straight = network()
-    expected = train(straight, coloured(), PREPROCESSING, recipe, seed=1)
-
-    stopped, checkpoint = network(), tmp_path / "checkpoint.safetensors"
-
-    def interrupt(progress: Progress) -> None:
-        if (progress.epoch - 1) * progress.steps + progress.step == stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(TrainingStopped, match=r"checkpoint\.safetensors"):
-        train(stopped, coloured(), PREPROCESSING, recipe, seed=1, checkpoint=checkpoint, on_step=interrupt)
-    resumed = network(seed=7)
-    history = train(resumed, coloured(), PREPROCESSING, recipe, seed=1, checkpoint=checkpoint, resume=True)
-    assert same(weights(resumed), weights(straight))
-    assert [(row.loss, row.accuracy) for row in history.rows] == [(row.loss, row.accuracy) for row in expected.rows]
-
-
-def test_ctrl_c_without_a_checkpoint_interrupts_at_once() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        train(network(), coloured(), PREPROCESSING, RECIPE, on_step=lambda _: os.kill(os.getpid(), signal.SIGINT))
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "c.safetensors"
-    train(network(), coloured(), PREPROCESSING, RECIPE, seed=1, checkpoint=checkpoint)
-    other = replace(RECIPE, lr=0.1)
-    with pytest.raises(ConfigError, match=r"recipe\.lr was '0\.2', now it is '0\.1'"):
-        train(network(), coloured(), PREPROCESSING, other, seed=1, checkpoint=checkpoint, resume=True)
-    with pytest.raises(ConfigError, match="seed"):
-        train(network(), coloured(), PREPROCESSING, RECIPE, seed=2, checkpoint=checkpoint, resume=True)
-    with pytest.raises(ConfigError, match="dataset"):
-        train(network(), coloured(32), PREPROCESSING, RECIPE, seed=1, checkpoint=checkpoint, resume=True)
-
-
-def test_a_missing_or_damaged_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
-    missing, damaged = tmp_path / "no.safetensors", tmp_path / "bad.safetensors"
-    with pytest.raises(CacheError, match="no checkpoint"):
-        train(network(), coloured(), PREPROCESSING, RECIPE, checkpoint=missing, resume=True)
-    damaged.write_bytes(b"\x00" * 50)
-    with pytest.raises(CacheError, match="cannot be read"):
-        train(network(), coloured(), PREPROCESSING, RECIPE, checkpoint=damaged, resume=True)
-
-
-@pytest.mark.filterwarnings("ignore:overflow")
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "c.safetensors"
-    good: list[bytes] = []
-    broken = {"after": 2}
-
-    class Fragile(nn.Module):
-        """Gives infinite logits in its third epoch."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = network()
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            out: torch.Tensor = self.inner(x)
-            return out * torch.inf if len(good) == broken["after"] else out
-
-    with pytest.raises(TrainingError, match=r"epoch 3, step 1.*c\.safetensors"):
-        train(
-            Fragile(),
-            coloured(),
-            PREPROCESSING,
-            RECIPE,
-            checkpoint=checkpoint,
-            on_epoch=lambda _: good.append(checkpoint.read_bytes()),
-        )
-    assert len(good) == 2
-    assert checkpoint.read_bytes() == good[-1]
-    assert Checkpoint.read(checkpoint).facts["epoch"] == 2
-    broken["after"] = 99
-    resumed = train(Fragile(), coloured(), PREPROCESSING, RECIPE, checkpoint=checkpoint, resume=True)
-    assert len(resumed.rows) == 3
-
-
-def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "c.safetensors"
-    module = network()
-
-    def poison(progress: Progress) -> None:
-        if progress.epoch == 2 and progress.step == progress.steps:
-            module[7].weight.data.fill_(torch.nan)
-
-    with pytest.raises(TrainingError, match="no longer finite"):
-        train(module, coloured(), PREPROCESSING, RECIPE, checkpoint=checkpoint, on_step=poison)
-    assert Checkpoint.read(checkpoint).facts["epoch"] == 1
-
-
-def test_a_full_disk_is_a_clear_error_and_keeps_the_last_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checkpoint = tmp_path / "c.safetensors"
-    write = Path.write_bytes
-
-    def full(self: Path, data: bytes) -> int:
-        write(self, data[:100])
-        raise OSError(28, "No space left on device")
-
-    def fill_up(row: EpochRow) -> None:
-        if row.epoch == 1:
-            monkeypatch.setattr(Path, "write_bytes", full)
-
-    with pytest.raises(CacheError, match=r"c\.safetensors.*No space left"):
-        train(network(), coloured(), PREPROCESSING, RECIPE, checkpoint=checkpoint, on_epoch=fill_up)
-    assert Checkpoint.read(checkpoint).facts["epoch"] == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
 
 
 def test_the_moving_average_is_what_training_returns() -> None:
