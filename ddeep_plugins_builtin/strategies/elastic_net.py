@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +13,14 @@ from jaxtyping import Float, Int64
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ddeep.context import Context
 from ddeep.errors import ConfigError
 from ddeep.evidence import Evidence
 from ddeep.strategy import K
 
-from .training_set import training_set
+from .training_set import TrainingSet, training_set
 
 ALPHA = 0.99  # share of L1 in the penalty, as in Wong et al.
 STEP = 0.5  # from one λ of the path to the next
@@ -41,17 +43,56 @@ def select(evidence: Evidence, k: K, context: Context) -> Float[Tensor, "c k"]:
     fewer where the weights change by less than a thousandth; of more than 10,000 images 10,000, spread evenly along a
     random projection. Time grows with classes × filters.
     """
-    data = training_set(evidence, context)
-    if len(data.present) * evidence.filters > MOST_WEIGHTS:
-        raise ConfigError(
-            f"elastic-net would fit {len(data.present)} classes × {evidence.filters} weights here, and no more than "
-            f"{MOST_WEIGHTS} in bearable time. Choose another strategy: `ddeep list strategies`."
-        )
+    walks = _WALKS.setdefault(evidence, {})
+    if context.seed not in walks:
+        walks[context.seed] = Walk.along(training_set(evidence, context))
+    walk = walks[context.seed]
     scores = torch.zeros(evidence.classes, evidence.filters, dtype=torch.float64)
-    if len(data.present) > 1 and data.inputs.any():
-        enough = min(int(k), int((data.deviation > 0).sum()))
-        scores[data.present] = first_with(enough, *thinned(data.inputs, data.labels))
+    if len(walk.present) > 1 and walk.varying:
+        scores[walk.present] = walk.first_with(min(int(k), walk.varying))
     return scores
+
+
+class Step(NamedTuple):
+    """The scores at one λ, and how many non-zero weights every class has at least."""
+
+    scores: Float[Tensor, "p k"]
+    least: int
+
+
+@dataclass
+class Walk:
+    """The path, each step of it computed once, however many k are asked for; ``varying`` counts filters that do."""
+
+    present: Int64[Tensor, " p"]
+    varying: int
+    ahead: Iterator[Step]
+    done: list[Step] = field(default_factory=list)
+
+    @classmethod
+    def along(cls, data: TrainingSet) -> Self:
+        """At its start."""
+        if len(data.present) * data.inputs.shape[1] > MOST_WEIGHTS:
+            raise ConfigError(
+                f"elastic-net would fit {len(data.present)} classes × {data.inputs.shape[1]} weights here, and no more "
+                f"than {MOST_WEIGHTS} in bearable time. Choose another strategy: `ddeep list strategies`."
+            )
+        return cls(data.present, int((data.deviation > 0).sum()), steps(*thinned(data.inputs, data.labels)))
+
+    def first_with(self, k: int) -> Float[Tensor, "p k"]:
+        """The scores at the first λ at which every class has ``k`` non-zero weights, or at the last."""
+        for step in self.done:
+            if step.least >= k:
+                return step.scores
+        for step in self.ahead:
+            self.done.append(step)
+            if step.least >= k:
+                break
+        return self.done[-1].scores
+
+
+# A comparison asks for one k after the other. What is kept goes with the evidence it is of.
+_WALKS = WeakIdKeyDictionary()
 
 
 def thinned(
@@ -66,14 +107,13 @@ def thinned(
     return inputs[kept], labels[kept]
 
 
-def first_with(k: int, inputs: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Float[Tensor, "p k"]:
-    """The scores at the first λ of the path at which every class has ``k`` non-zero weights, or at the last."""
+def steps(inputs: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Iterator[Step]:
+    """The path's steps. Weights of zero score less than any other, by their slopes."""
+    truth = F.one_hot(labels)
     for fit in path(inputs, labels):
-        if ((fit.weight != 0).sum(1) >= k).all():
-            break
-    size, slope = fit.weight.abs(), ((fit.shares - F.one_hot(labels)).T @ inputs.double()).abs()
-    least = size[size > 0].min() if size.any() else 1.0
-    return torch.where(size > 0, size, slope / slope.max() * least / 2)
+        size, slope = fit.weight.abs(), ((fit.shares - truth).T @ inputs.double()).abs()
+        least = size[size > 0].min() if size.any() else 1.0
+        yield Step(torch.where(size > 0, size, slope / slope.max() * least / 2), int((size > 0).sum(1).min()))
 
 
 class Fit(NamedTuple):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from ddeep.context import Context
@@ -93,6 +97,30 @@ def test_where_nothing_differs_nothing_is_scored(alike: str) -> None:
     else:
         given.labels[:] = 1
     assert (scores(given, 2) == 0).all()
+
+
+@pytest.mark.parametrize("order", [(1, 2, 4), (4, 1, 2), (2, 4, 1)])
+def test_every_step_of_the_path_is_computed_once(order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many k are asked for, in whatever order; and nothing is kept beyond the evidence."""
+    given, fits = batch(1), [0]
+    expected = {k: scores(given, k) for k in order}
+
+    class Counted(LogisticRegression):
+        def fit(self, *args: Any, **kwargs: Any) -> Any:
+            fits[0] += 1
+            return super().fit(*args, **kwargs)
+
+    monkeypatch.setattr(elastic_net, "LogisticRegression", Counted)
+    scores(given, max(order))
+    alone, fits[0] = fits[0], 0
+    evidence = evidence_of(given, [], 3)
+    for k in order:
+        assert torch.equal(elastic_net.select(evidence, k, Context(nn.ReLU())), expected[k])
+    assert fits[0] == alone
+    before = len(elastic_net._WALKS)
+    del evidence
+    gc.collect()
+    assert len(elastic_net._WALKS) == before - 1
 
 
 def test_what_would_take_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
