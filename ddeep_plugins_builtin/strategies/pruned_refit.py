@@ -45,10 +45,10 @@ def select(evidence: Evidence, k: K, context: Context) -> Selection:
     paper's checkpoint: the network's predictions 90.93 %, the labels alone 90.90, predictions softened at temperature 2
     90.73, 30 times the penalty 90.74, mixtures of two images 90.96, deviations from the class's mean response doubled
     90.71 or tripled 90.92, mirrored images beside the others 90.90, two random crops of each instead 90.77, images
-    deformed by AutoAugment's or RandAugment's policies instead 90.94 or 90.91. Differences of a few hundredths are
-    chance; of the objectives that need neither a number chosen nor random draws this is the best. The learned heads
-    themselves, without a refit, get 90.96. Trying the next best swaps one by one, or pruning in smaller steps from 24
-    filters a class, found no selection of lower loss at k = 3 and 5.
+    deformed by AutoAugment's or RandAugment's policies instead 90.94 or 90.91 at best (labels, predictions or both).
+    Differences of a few hundredths are chance; of the objectives that need neither a number chosen nor random draws
+    this is the best. The learned heads themselves, without a refit, get 90.96. Trying the next best swaps one by one,
+    or pruning in smaller steps from 24 filters a class, found no selection of lower loss at k = 3 and 5.
     """
     data = training_set(evidence, context)
     network = standardised_head(data, context.head) if context.head is not None else None
