@@ -112,14 +112,14 @@ class Statistic:
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:
         """Allocate empty accumulators for C classes and K filters."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say how it starts: define `start`.")
 
     def prepare(self, complete: dict[Statistic, Statistic]) -> None:
         """Take what a later round needs from the statistics named by ``after``, and from what those waited for."""
 
     def update(self, batch: ResponseBatch) -> None:
         """Add a batch."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say what a batch adds: define `update`.")
 
     @classmethod
     def reductions(cls) -> dict[str, Reduction]:
