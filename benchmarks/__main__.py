@@ -20,9 +20,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ddeep.allocation import keep_freed_memory
-from ddeep.store import written_whole
-from ddeep.versions import machine, versions
+from ddeep._platform import keep_freed_memory
+from ddeep.files.atomic import written_whole
+from ddeep.provenance import machine, versions
 
 from .common import Settings
 

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from ddeep.experiment import Plan
-from ddeep.inference import Precision, prepare
-from ddeep.selection import Selection
-from ddeep.strategy import choose
+from ddeep.experiments.run import Plan
+from ddeep.networks.inference import Precision, prepare
+from ddeep.selections.select import choose
+from ddeep.selections.selection import Selection
 
 from .cifar import bare, gather, images_of, plan, ready_batches
 from .common import Report, Settings, alternate, clocked, command

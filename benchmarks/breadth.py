@@ -13,14 +13,14 @@ from functools import partial
 
 from torch import nn
 
-from ddeep.evidence import gather_kept
-from ddeep.experiment import Plan
-from ddeep.inference import prepare
-from ddeep.layers import Layer
-from ddeep.loading import Batch
-from ddeep.plugins import registry
-from ddeep.specs import StrategySpec
-from ddeep.strategy import choose, needed
+from ddeep.data.loader import Batch
+from ddeep.evidence.evidence import gather_kept
+from ddeep.experiments.run import Plan
+from ddeep.networks.inference import prepare
+from ddeep.networks.layer import Layer
+from ddeep.registry.registry import registry
+from ddeep.registry.specs import StrategySpec
+from ddeep.selections.select import choose, needed
 
 from .cifar import BLOCKS, gather, images_of, plan, ready_batches
 from .common import Report, Settings, alternate, clocked

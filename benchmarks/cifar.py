@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from ddeep.config import RunConfig, read_config
-from ddeep.evidence import Evidence
-from ddeep.experiment import Plan, make_plan
-from ddeep.gathering import Gathering
-from ddeep.images import TensorImages
-from ddeep.inference import Precision, autocast
-from ddeep.layers import Layer
-from ddeep.loading import Batch, Loader
-from ddeep.statistic import Statistic
-from ddeep.subject import Subject
+from ddeep.data.images import TensorImages
+from ddeep.data.loader import Batch, Loader
+from ddeep.evidence.collector import Gathering
+from ddeep.evidence.evidence import Evidence
+from ddeep.evidence.subject import Subject
+from ddeep.experiments.run import Plan, make_plan
+from ddeep.experiments.settings import RunConfig, read_config
+from ddeep.networks.inference import Precision, autocast
+from ddeep.networks.layer import Layer
+from ddeep.statistics.statistic import Statistic
 
 from .common import Settings
 

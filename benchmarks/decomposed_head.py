@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddeep.decomposition import DecomposedLinear
+from ddeep.heads.decomposed import DecomposedLinear
 
 from .common import Report, Settings, alternate, repeated
 

@@ -58,7 +58,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
     """Three panels: memory against images, classes and filters, beside what the formula says of the statistics."""
     from matplotlib.figure import Figure
 
-    from ddeep.figures import SERIES, style
+    from ddeep.reports.style import SERIES, style
 
     points = document["benchmarks"]["memory"]["points"]
     with style():

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ddeep.experiment import Plan
-from ddeep.images import TensorImages
-from ddeep.strategy import choose
+from ddeep.data.images import TensorImages
+from ddeep.experiments.run import Plan
+from ddeep.selections.select import choose
 
 from .cifar import BATCH, plan, smaller
 from .common import Settings

@@ -66,7 +66,7 @@ def main() -> int:
     arguments.add_argument("images", type=int)
     arguments.add_argument("--data-dir", type=Path, default=Path("data"))
     given = arguments.parse_args()
-    from ddeep.allocation import keep_freed_memory
+    from ddeep._platform import keep_freed_memory
 
     from .pipelines import ours, plain, prepared
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import torch
 
-from ddeep.context import Head
-from ddeep.experiment import Plan
-from ddeep.refitting import refit, refit_all
-from ddeep.statistic import Statistic
-from ddeep.strategy import choose, needed
+from ddeep.evidence.context import Head
+from ddeep.experiments.run import Plan
+from ddeep.heads.refit import refit, refit_all
+from ddeep.selections.select import choose, needed
+from ddeep.statistics.statistic import Statistic
 
 from .cifar import plan, smaller
 from .common import Report, Settings, alternate, clocked

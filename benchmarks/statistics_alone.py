@@ -14,15 +14,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddeep.evidence import Evidence, by_round, gather_kept
-from ddeep.gathering import LayerGathering
-from ddeep.layers import Layer
-from ddeep.metric import always_measured
-from ddeep.metric import needed as needed_by_metrics
-from ddeep.plugins import registry
-from ddeep.statistic import ResponseBatch, Statistic
-from ddeep.statistics import ClassCounts
-from ddeep.strategy import needed
+from ddeep.evidence.collector import LayerGathering
+from ddeep.evidence.evidence import Evidence, by_round, gather_kept
+from ddeep.networks.layer import Layer
+from ddeep.registry.registry import registry
+from ddeep.selections.measure import always_measured
+from ddeep.selections.measure import needed as needed_by_metrics
+from ddeep.selections.select import needed
+from ddeep.statistics.basic import ClassCounts
+from ddeep.statistics.statistic import ResponseBatch, Statistic
 
 from .common import Report, Settings, alternate, clocked
 

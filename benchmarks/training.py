@@ -1,10 +1,10 @@
 """An epoch of training against a bare loop and against the plain recipe of tutorials.
 
 All sides train the same ResNet20 on the same 32 × 32 images of noise, with the same optimizer, batch and number of
-steps. ``bare``: forward, backward and step on tensors that are ready. ``ddeep``: ``ddeep.training.train``, shuffling,
-augmentation and normalisation included. ``plain``: torchvision's CIFAR10 with PIL transforms in a DataLoader with 2
-workers, NCHW, fp32, in a process of its own, whose C library is as people find it. The seconds are of steps alone,
-after a warm-up, for the 50,000 images of CIFAR-10's train split.
+steps. ``bare``: forward, backward and step on tensors that are ready. ``ddeep``: ``ddeep.training.loop.train``,
+shuffling, augmentation and normalisation included. ``plain``: torchvision's CIFAR10 with PIL transforms in a DataLoader
+with 2 workers, NCHW, fp32, in a process of its own, whose C library is as people find it. The seconds are of steps
+alone, after a warm-up, for the 50,000 images of CIFAR-10's train split.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ddeep.images import TensorImages
-from ddeep.inference import Precision, autocast
-from ddeep.preprocessing import Preprocessing
-from ddeep.recipes import Recipe
-from ddeep.training import train
+from ddeep.data.images import TensorImages
+from ddeep.data.preprocessing import Preprocessing
+from ddeep.networks.inference import Precision, autocast
+from ddeep.training.loop import train
+from ddeep.training.recipe import Recipe
 from ddeep_plugins_builtin.models.cifar_resnet import resnet20
 
 from .common import Cost, Report, Settings, alternate, command

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from ddeep.evidence import by_round
-from ddeep.images import TensorImages
-from ddeep.layers import Layer
-from ddeep.network import Network
-from ddeep.plugins import registry
-from ddeep.preprocessing import Preprocessing
-from ddeep.statistics import ClassCounts
-from ddeep.strategy import choose
-from ddeep.subject import Subject
+from ddeep.data.images import TensorImages
+from ddeep.data.preprocessing import Preprocessing
+from ddeep.evidence.evidence import by_round
+from ddeep.evidence.subject import Subject
+from ddeep.networks.layer import Layer
+from ddeep.networks.network import Network
+from ddeep.registry.registry import registry
+from ddeep.selections.select import choose
+from ddeep.statistics.basic import ClassCounts
 
 from .statistics_alone import wanted
 

@@ -7,21 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from .compat import repair_torchvision_imports
 from .errors import DdeepError
-from .hookspecs import hookimpl
-from .specs import (
-    DatasetSpec,
-    MetricSpec,
-    ModelFamily,
-    ModelSpec,
-    RegularizerSpec,
-    StrategySpec,
-    WeightsSpec,
-)
+from .registry.hookspecs import hookimpl
+from .registry.specs import DatasetSpec, MetricSpec, ModelFamily, ModelSpec, RegularizerSpec, StrategySpec, WeightsSpec
 
 if TYPE_CHECKING:
     from .api import decompose, evaluate, gather, load, measure, refit, select
-    from .images import FileImages, TensorImages
-    from .selection import Selection
+    from .data.images import FileImages, TensorImages
+    from .selections.selection import Selection
 
 __version__ = "0.1.0"
 
@@ -34,9 +26,9 @@ _LAZY = {
     "measure": "api",
     "refit": "api",
     "select": "api",
-    "FileImages": "images",
-    "TensorImages": "images",
-    "Selection": "selection",
+    "FileImages": "data.images",
+    "TensorImages": "data.images",
+    "Selection": "selections.selection",
 }
 
 __all__ = [

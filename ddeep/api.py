@@ -16,23 +16,23 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from .anatomy import find_anatomy, find_layers
-from .context import Context
-from .decomposition import decompose, find_head, linear_head, set_head
 from .errors import ConfigError, DataError
-from .evidence import Evidence, count_classes, gather_kept
-from .gathering import Gathering
-from .inference import prepare, resolve_device
-from .layers import Layer, find_module
-from .metric import SplitEvidence, always_measured, find_metric
-from .metric import measure as run_metrics
-from .metric import needed as needed_by_metrics
-from .network import head_if_fed
-from .refitting import refit as refit_head
-from .rundir import load
-from .selection import Selection
-from .statistic import Statistic
-from .strategy import choose, find_strategy, needed, parse_k
+from .evidence.collector import Gathering
+from .evidence.context import Context
+from .evidence.evidence import Evidence, count_classes, gather_kept
+from .heads.decomposed import decompose, find_head, linear_head, set_head
+from .heads.refit import refit as refit_head
+from .networks.anatomy import find_anatomy, find_layers
+from .networks.inference import prepare, resolve_device
+from .networks.layer import Layer, find_module
+from .networks.network import head_if_fed
+from .results.run import load
+from .selections.measure import SplitEvidence, always_measured, find_metric
+from .selections.measure import measure as run_metrics
+from .selections.measure import needed as needed_by_metrics
+from .selections.select import choose, find_strategy, needed, parse_k
+from .selections.selection import Selection
+from .statistics.statistic import Statistic
 
 __all__ = ["decompose", "evaluate", "gather", "load", "measure", "refit", "select"]
 

@@ -37,8 +37,8 @@ import torchvision
 from timm.models import get_pretrained_cfg, model_entrypoint
 from torch import nn
 
-from ddeep.anatomy import Anatomy, LayerRow, describe_layers, look
-from ddeep.tracing import example_images
+from ddeep.networks.anatomy import Anatomy, LayerRow, describe_layers, look
+from ddeep.networks.trace import example_images
 from ddeep_plugins_builtin.models import timm_models, torchvision_models
 from ddeep_plugins_builtin.models.one_head import JoinedHeads
 

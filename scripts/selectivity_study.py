@@ -16,12 +16,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ddeep.config import RunConfig
-from ddeep.experiment import open_subject, run
-from ddeep.statistics import ClassSums, Extremes
-from ddeep.store import written_whole
-from ddeep.train_config import TrainConfig
-from ddeep.training_run import run_training
+from ddeep.experiments.run import open_subject, run
+from ddeep.experiments.settings import RunConfig
+from ddeep.experiments.train import run_training
+from ddeep.experiments.train_config import TrainConfig
+from ddeep.files.atomic import written_whole
+from ddeep.statistics.basic import ClassSums, Extremes
 from ddeep_plugins_builtin.metrics.class_selectivity import class_means, selectivity
 
 ALPHAS = (-5.0, -3.0, -2.0, -1.0, 0.0, 0.5, 1.0, 2.0)

@@ -88,7 +88,7 @@ def cli_here(
 ) -> Iterator[Callable[..., Outcome]]:
     """Like ``cli``, inside this process: quick once torch is imported, and checked against the annotations."""
     from ddeep.cli import main
-    from ddeep.plugins import registry
+    from ddeep.registry.registry import registry
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DDEEP_BLOCK", os.environ.get("DDEEP_BLOCK", ""))  # --no-plugins changes it
@@ -111,7 +111,7 @@ def distributions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Outcome]
 ) -> Iterator[Distributions]:
     """Install throw-away plugins, seen by this process and by those it starts."""
-    from ddeep.plugins import registry
+    from ddeep.registry.registry import registry
 
     registry.cache_clear()
     before = set(sys.modules)

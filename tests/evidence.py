@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from ddeep.evidence import Evidence, by_round
-from ddeep.layers import Layer
-from ddeep.statistic import ResponseBatch, Statistic
+from ddeep.evidence.evidence import Evidence, by_round
+from ddeep.networks.layer import Layer
+from ddeep.statistics.statistic import ResponseBatch, Statistic
 
 
 def evidence_of(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
-from ddeep.preprocessing import _row_constants
+from ddeep.data.preprocessing import _row_constants
 
 M = TypeVar("M", bound=torch.nn.Module)
 

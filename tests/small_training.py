@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ddeep.images import TensorImages
-from ddeep.preprocessing import Preprocessing
-from ddeep.recipes import Recipe
+from ddeep.data.images import TensorImages
+from ddeep.data.preprocessing import Preprocessing
+from ddeep.training.recipe import Recipe
 
 PREPROCESSING = Preprocessing((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 8, 8)
 RECIPE = Recipe(epochs=3, lr=0.2, batch_size=16, crop_padding=1, weight_decay=1e-3, label_smoothing=0.05)

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddeep import agreement
-from ddeep.agreement import jaccard, rank_agreement
-from ddeep.selection import Selection
+from ddeep.selections import agreement
+from ddeep.selections.agreement import jaccard, rank_agreement
+from ddeep.selections.selection import Selection
 from tests.effort import examples
 from tests.reference import agreement as reference
 

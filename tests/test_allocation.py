@@ -12,7 +12,7 @@ import pytest
 SCRIPT = textwrap.dedent("""
     import json, resource, sys
     import torch
-    from ddeep.allocation import keep_freed_memory
+    from ddeep._platform import keep_freed_memory
     from ddeep_plugins_builtin.models.cifar_resnet import resnet20
 
     kept = keep_freed_memory() if sys.argv[1] == "kept" else None

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddeep.anatomy import describe_layers, find_anatomy, find_layers, match_layers
-from ddeep.axes import axes_of
 from ddeep.errors import ConfigError
-from ddeep.layers import Layer
-from ddeep.tracing import example_images
+from ddeep.networks.anatomy import describe_layers, find_anatomy, find_layers, match_layers
+from ddeep.networks.axes import axes_of
+from ddeep.networks.layer import Layer
+from ddeep.networks.trace import example_images
 
 
 class Net(nn.Module):

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 import ddeep
 from ddeep.errors import ConfigError, DataError, DdeepError, SelectionError
-from ddeep.layers import Layer
-from ddeep.refitting import refit
-from ddeep.statistics import MassTopCounts, TopCounts
+from ddeep.heads.refit import refit
+from ddeep.networks.layer import Layer
+from ddeep.statistics.basic import MassTopCounts, TopCounts
 from tests.reference.counts import mass_top_counts, top_counts
 from tests.reference.mutual_information import pairwise
 from tests.reference.psi import psi

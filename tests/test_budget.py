@@ -17,25 +17,25 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from ddeep import gathering, loading
-from ddeep.compare_config import CompareConfig
-from ddeep.comparison import run_comparison
-from ddeep.config import RunConfig, read_config
-from ddeep.evidence import by_round
-from ddeep.experiment import run
-from ddeep.gathering import Gathering
-from ddeep.images import TensorImages
-from ddeep.layers import Layer
-from ddeep.loading import Batch, Loader
-from ddeep.measurement import MeasureConfig, run_measurement
-from ddeep.metric import always_measured
-from ddeep.metric import needed as needed_by_metrics
-from ddeep.plugins import registry
-from ddeep.preprocessing import Preprocessing
-from ddeep.statistic import Statistic
-from ddeep.statistics import Confusion
-from ddeep.strategy import needed
-from ddeep.subject import EXAMPLES
+from ddeep.data.images import TensorImages
+from ddeep.data.loader import Batch, Loader
+from ddeep.data.preprocessing import Preprocessing
+from ddeep.evidence import collector
+from ddeep.evidence.collector import Gathering
+from ddeep.evidence.evidence import by_round
+from ddeep.evidence.subject import EXAMPLES
+from ddeep.experiments.compare import run_comparison
+from ddeep.experiments.compare_config import CompareConfig
+from ddeep.experiments.measure import MeasureConfig, run_measurement
+from ddeep.experiments.run import run
+from ddeep.experiments.settings import RunConfig, read_config
+from ddeep.networks.layer import Layer
+from ddeep.registry.registry import registry
+from ddeep.selections.measure import always_measured
+from ddeep.selections.measure import needed as needed_by_metrics
+from ddeep.selections.select import needed
+from ddeep.statistics.basic import Confusion
+from ddeep.statistics.statistic import Statistic
 from ddeep_plugins_builtin.models.cifar_resnet import CifarResNet
 from tests.pretend import moved, pretend_cuda
 from tests.toys import CLASSES, FILTERS, batched, pictures, toy
@@ -128,7 +128,7 @@ def on_a_pretend_gpu(
     monkeypatch: pytest.MonkeyPatch, batches: int, size: int, keep: Callable[..., Tensor] | None
 ) -> list[str]:
     """What makes the host wait in a pass over ``batches`` batches of ``size`` images."""
-    monkeypatch.setattr(gathering, "refuse_what_does_not_fit", lambda *_: None)  # asks the real device
+    monkeypatch.setattr(collector, "refuse_what_does_not_fit", lambda *_: None)  # asks the real device
     with pretend_cuda() as cuda:
         module = moved(
             nn.Sequential(nn.Conv2d(3, FILTERS, 3), nn.ReLU(), nn.Flatten(), nn.Linear(FILTERS * 36, CLASSES))
@@ -147,7 +147,7 @@ def test_no_batch_waits_for_the_device(batches: int, monkeypatch: pytest.MonkeyP
 
 def test_kept_responses_leave_the_device_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = on_a_pretend_gpu(monkeypatch, 16, 256, lambda _layer, filters: torch.empty(16 * 256, filters))
-    chunks = 16 * 256 // gathering.CHUNK
+    chunks = 16 * 256 // collector.CHUNK
     assert seen == ["to the host", "to the host"] * chunks  # indices and responses of 2,048 images at a time
 
 
@@ -172,7 +172,7 @@ def test_transfers_to_a_gpu_are_pinned_and_do_not_block(monkeypatch: pytest.Monk
     assert waits.blocking == []
     assert waits.seen == []
     assert pinned == [(4, 8, 8, 3), (4,), (4,), (1, 8, 8, 3), (1,), (1,)]
-    assert loading.Batch._fields == ("images", "labels", "indices")
+    assert loader.Batch._fields == ("images", "labels", "indices")
 
 
 def live_bytes() -> int:
@@ -183,7 +183,7 @@ def live_bytes() -> int:
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_an_image_leaves_its_kept_responses_and_nothing_else(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "CHUNK", 16)
+    monkeypatch.setattr(collector, "CHUNK", 16)
     module, peaks = toy(), []
     for count in (64, 256, 1024):
         images, labels = pictures(8)

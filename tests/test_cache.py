@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddeep.cache import CacheEntry, cache_records, clear_cache, code_hash
-from ddeep.statistics import ClassSums, TopCounts
-from ddeep.store import cache_root, sha256_of
+from ddeep.evidence.response_cache import CacheEntry, cache_records, clear_cache, code_hash
+from ddeep.files.atomic import cache_root, sha256_of
+from ddeep.statistics.basic import ClassSums, TopCounts
 from tests.batches import batch_of
 
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from ddeep.checkpoints import check_state_dict, read_state_dict
 from ddeep.errors import WeightsError
-from ddeep.pickle_shapes import MOST_STEPS
+from ddeep.files.pickles import MOST_STEPS
+from ddeep.networks.state_dicts import check_state_dict, read_state_dict
 
 STATE = {"conv.weight": torch.arange(12.0).view(3, 4), "bn.num_batches_tracked": torch.tensor(7)}
 FORMATS = [True, False]  # torch's zip files, and what it wrote before

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ddeep.cache import clear_cache
-from ddeep.partial import PartialPass
+from ddeep.evidence.response_cache import clear_cache
+from ddeep.evidence.resume import PartialPass
 from tests.helpers import Outcome
 
 Cli = Callable[..., Outcome]

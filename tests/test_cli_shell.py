@@ -71,7 +71,7 @@ def test_json_is_one_document_and_names_its_schema(cli_here: Cli, args: list[str
 
 
 def test_list_shows_what_the_registry_holds(cli_here: Cli) -> None:
-    from ddeep.plugins import registry
+    from ddeep.registry.registry import registry
 
     listed = cli_here("list", "--json").json
     for kind in KINDS:

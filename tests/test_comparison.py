@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from ddeep import evidence_pass
-from ddeep.compare_config import CompareConfig
-from ddeep.comparison import run_comparison
-from ddeep.comparison_figures import _best_first, draw
-from ddeep.config import RunConfig, read_config
 from ddeep.errors import ConfigError
-from ddeep.experiment import run as run_experiment
-from ddeep.plugins import registry
-from ddeep.taps import Taps
+from ddeep.evidence import passes as evidence_passes
+from ddeep.experiments.compare import run_comparison
+from ddeep.experiments.compare_config import CompareConfig
+from ddeep.experiments.run import run as run_experiment
+from ddeep.experiments.settings import RunConfig, read_config
+from ddeep.networks.hooks import Taps
+from ddeep.registry.registry import registry
+from ddeep.reports.comparison_figures import _best_first, draw
 from tests.helpers import Distributions, Outcome
 
 Cli = Callable[..., Outcome]
@@ -29,9 +29,9 @@ QUICK = ("paper", "contrast", "weight", "random")
 def passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The passes that are run, by split, with a cache of their own; ``"backward"`` for each batch with gradients."""
     seen: list[str] = []
-    forward, backward = evidence_pass.run_share, Taps.run_with_gradients
+    forward, backward = evidence_passes.run_share, Taps.run_with_gradients
 
-    def counted(share: evidence_pass.Share, partial: Any) -> Any:
+    def counted(share: evidence_passes.Share, partial: Any) -> Any:
         seen.append(share.wanted.split)
         return forward(share, partial)
 
@@ -39,7 +39,7 @@ def passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append("backward")
         return backward(self, *given)
 
-    monkeypatch.setattr(evidence_pass, "run_share", counted)
+    monkeypatch.setattr(evidence_passes, "run_share", counted)
     monkeypatch.setattr(Taps, "run_with_gradients", with_gradients)
     monkeypatch.setenv("DDEEP_CACHE", str(tmp_path / "cache"))
     return seen
@@ -139,7 +139,7 @@ def test_layers_and_checkpoints_side_by_side(passes: list[str]) -> None:
 def test_two_checkpoints(tmp_path: Path) -> None:
     import torch
 
-    from ddeep.experiment import open_subject
+    from ddeep.experiments.run import open_subject
 
     module = open_subject(config().subjects()[0]).network.module
     state = {name: value.clone() for name, value in module.state_dict().items()}

@@ -8,10 +8,10 @@ import psutil
 import pytest
 import torch
 
-from ddeep.conversion import are_small, as_tensor_images
+from ddeep.data.class_folders import open_class_folders
+from ddeep.data.images import TensorImages
+from ddeep.data.pixel_cache import are_small, as_tensor_images
 from ddeep.errors import CacheError, DataError
-from ddeep.folders import open_class_folders
-from ddeep.images import TensorImages
 from tests import pictures
 
 
@@ -34,7 +34,7 @@ def forbid_decoding(monkeypatch):
     def refuse(*_args, **_kwargs):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("ddeep.conversion.decode_batches", refuse)
+    monkeypatch.setattr("ddeep.data.pixel_cache.decode_batches", refuse)
 
 
 def test_pixels_labels_and_hash_are_those_of_the_images_in_memory(root, cache):
@@ -137,7 +137,7 @@ def test_a_file_that_does_not_decode_is_named(root, cache):
 
 @pytest.mark.usefixtures("cache")
 def test_more_than_fits_in_memory_is_refused(root, monkeypatch):
-    monkeypatch.setattr("ddeep.conversion.MAX_BYTES", 900)
+    monkeypatch.setattr("ddeep.data.pixel_cache.MAX_BYTES", 900)
     images = open_class_folders(root)
     assert not are_small(images)
     with pytest.raises(DataError, match="5 images of 8 × 8 pixels"):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddeep.config import RunConfig
-from ddeep.experiment import run
-from ddeep.measurement import MeasureConfig, run_measurement
-from ddeep.plugins import registry
+from ddeep.experiments.measure import MeasureConfig, run_measurement
+from ddeep.experiments.run import run
+from ddeep.experiments.settings import RunConfig
+from ddeep.registry.registry import registry
 from tests.helpers import Outcome
 
 pytestmark = [
@@ -73,9 +73,9 @@ def test_training_and_fine_tuning(precision: str, cli_here: Callable[..., Outcom
 
 def test_the_pass_waits_for_the_device_only_at_its_ends() -> None:
     """No host synchronisation inside the batch loop: torch turns each into an error."""
-    from ddeep.experiment import make_plan
-    from ddeep.gathering import Gathering
-    from ddeep.loading import Loader
+    from ddeep.data.loader import Loader
+    from ddeep.evidence.collector import Gathering
+    from ddeep.experiments.run import make_plan
 
     plan = make_plan(RunConfig(model="resnet20", strategy="paper", device="cuda", batch_size=64))
     subject = plan.subject

@@ -8,9 +8,17 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from ddeep.decoding import exact_pixels, fitted_pixels, image_formats, image_suffixes, load_image, pixels_of, read_rgb
+from ddeep.data.decoding import (
+    exact_pixels,
+    fitted_pixels,
+    image_formats,
+    image_suffixes,
+    load_image,
+    pixels_of,
+    read_rgb,
+)
+from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import DataError
-from ddeep.preprocessing import Preprocessing
 
 PLAIN = Preprocessing((0.5,) * 3, (0.5,) * 3, 16, 16)
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ddeep.decomposition import DecomposedLinear, decompose, find_head
 from ddeep.errors import ConfigError, SelectionError
-from ddeep.selection import Selection
+from ddeep.heads.decomposed import DecomposedLinear, decompose, find_head
+from ddeep.selections.selection import Selection
 from tests.effort import examples
 from tests.reference.decomposed_head import logits
 from tests.toys import CLASSES, FILTERS, pictures, pooled, toy

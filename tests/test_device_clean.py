@@ -22,23 +22,23 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
-from ddeep import gathering
-from ddeep.context import Context, Head
-from ddeep.decomposition import DecomposedLinear
-from ddeep.evidence import Evidence, by_round
-from ddeep.gathering import Gathering
-from ddeep.layers import Layer
-from ddeep.loading import Batch
-from ddeep.metric import SplitEvidence
-from ddeep.objective import Objective
-from ddeep.plugins import registry
-from ddeep.preprocessing import Preprocessing
-from ddeep.regularization import Regularizer
-from ddeep.rerun import View
-from ddeep.selection import Selection
-from ddeep.specs import resolve
-from ddeep.statistic import ResponseBatch, Statistic
-from ddeep.statistics import Confusion
+from ddeep.data.loader import Batch
+from ddeep.data.preprocessing import Preprocessing
+from ddeep.evidence import collector
+from ddeep.evidence.collector import Gathering
+from ddeep.evidence.context import Context, Head
+from ddeep.evidence.evidence import Evidence, by_round
+from ddeep.evidence.replay import View
+from ddeep.heads.decomposed import DecomposedLinear
+from ddeep.networks.layer import Layer
+from ddeep.registry.registry import registry
+from ddeep.registry.specs import resolve
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.selection import Selection
+from ddeep.statistics.basic import Confusion
+from ddeep.statistics.statistic import ResponseBatch, Statistic
+from ddeep.training.objective import Objective
+from ddeep.training.regularizers import Regularizer
 from tests.pretend import moved, pretend_cuda
 
 CLASSES, FILTERS, IMAGES = 3, 6, 8
@@ -95,7 +95,7 @@ def test_a_statistic_stays_on_its_device_and_ends_on_the_cpu(statistic: Statisti
 
 
 def test_the_pass_keeps_to_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "refuse_what_does_not_fit", lambda *_: None)  # asks the real device
+    monkeypatch.setattr(collector, "refuse_what_does_not_fit", lambda *_: None)  # asks the real device
     first = [s for s in by_round(all_statistics())[0] if "gradient_activation" not in s.extras]
     recipe = Preprocessing((0.5,) * 3, (0.5,) * 3, 8, 8)
     with pretend_cuda() as cuda:

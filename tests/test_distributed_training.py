@@ -23,10 +23,10 @@ SCRIPT = textwrap.dedent(f"""
     import torch
     import ddeep
     from torch import nn
-    from ddeep.images import TensorImages
-    from ddeep.preprocessing import Preprocessing
-    from ddeep.recipes import Recipe
-    from ddeep.training import train
+    from ddeep.data.images import TensorImages
+    from ddeep.data.preprocessing import Preprocessing
+    from ddeep.training.recipe import Recipe
+    from ddeep.training.loop import train
     from safetensors.torch import save_file
 
     class Noting(nn.Module):

@@ -15,13 +15,13 @@ import pluggy
 import pytest
 
 import ddeep
-import ddeep.histograms
-import ddeep.statistics
-import ddeep.top_images
-from ddeep import hookspecs, specs
-from ddeep.plugin_loading import SPEC_TYPES
-from ddeep.plugins import registry
-from ddeep.statistic import Statistic
+import ddeep.statistics.basic
+import ddeep.statistics.histograms
+import ddeep.statistics.top_images
+from ddeep.registry import hookspecs, specs
+from ddeep.registry.discovery import SPEC_TYPES
+from ddeep.registry.registry import registry
+from ddeep.statistics.statistic import Statistic
 
 ROOT = Path(__file__).parent.parent
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ddeep.downloads import DownloadError, download, matches, offline
 from ddeep.errors import CacheError
+from ddeep.files.downloads import DownloadError, download, matches, offline
 
 CONTENT = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -140,13 +140,13 @@ def test_what_goes_wrong_leaves_the_target_as_it_was(url, server, tmp_path, path
 
 
 def test_silence_ends_it(url, tmp_path, monkeypatch):
-    monkeypatch.setattr("ddeep.downloads._TIMEOUT", 0.3)
+    monkeypatch.setattr("ddeep.files.downloads._TIMEOUT", 0.3)
     with pytest.raises(DownloadError, match=r"broke off: .*timed out"):
         download(f"{url}/silence", SHA256, tmp_path / "x", "the thing")
 
 
 def test_more_than_announced_or_than_fits_is_refused(url, tmp_path, monkeypatch):
-    monkeypatch.setattr("ddeep.downloads._MAX_BYTES", 1000)
+    monkeypatch.setattr("ddeep.files.downloads._MAX_BYTES", 1000)
     with pytest.raises(DownloadError, match="larger than announced, or than the free space"):
         download(f"{url}/unmeasured", SHA256, tmp_path / "x", "the thing")
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ddeep import evaluation
-from ddeep.evaluation import (
+from ddeep.heads import ablation
+from ddeep.heads.ablation import (
     accuracy_by_class,
     accuracy_percent,
     confusion,
@@ -19,7 +19,7 @@ from ddeep.evaluation import (
     noise_draws,
     predict,
 )
-from ddeep.selection import Selection
+from ddeep.selections.selection import Selection
 from tests.effort import examples
 from tests.reference import essentiality as reference_essentiality
 from tests.reference import knockout as reference_knockout
@@ -105,7 +105,7 @@ def test_confusion_and_accuracies_count(labels: list[int], seed: int) -> None:
 def test_reading_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     responses, labels, weight, bias = network(5)
     whole = predict(responses, weight, bias), knockout(responses, labels, weight, bias)
-    monkeypatch.setattr(evaluation, "CHUNK", 7)
+    monkeypatch.setattr(ablation, "CHUNK", 7)
     assert torch.equal(predict(responses, weight, bias), whole[0])
     assert torch.equal(knockout(responses, labels, weight, bias), whole[1])
 
@@ -123,7 +123,7 @@ def test_essentiality_of_many_selections_is_that_of_each(room: int, monkeypatch:
     responses, labels, weight, bias = network(3)
     masks = torch.rand(5, CLASSES, FILTERS, generator=torch.Generator().manual_seed(0)) < 0.5
     alone = [essentiality(responses, labels, weight, bias, mask, draws=2, seed=4) for mask in masks]
-    monkeypatch.setattr(evaluation, "LOGITS", room)
+    monkeypatch.setattr(ablation, "LOGITS", room)
     found = essentiality_all(responses, labels, weight, bias, masks, draws=2, seed=4)
     for name in ("selected", "others"):
         assert found[name].tolist() == [one[name].tolist() for one in alone]

@@ -12,15 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ddeep import evidence as evidence_module
-from ddeep import gathering as gathering_module
-from ddeep import statistic as statistic_module
 from ddeep.errors import ConfigError, DataError
-from ddeep.evidence import Evidence, by_round, count_classes, gather_kept
-from ddeep.gathering import Gathering
-from ddeep.layers import Layer
-from ddeep.statistic import ResponseBatch, Statistic
-from ddeep.statistics import (
+from ddeep.evidence import collector as gathering_module
+from ddeep.evidence import evidence as evidence_module
+from ddeep.evidence.collector import Gathering
+from ddeep.evidence.evidence import Evidence, by_round, count_classes, gather_kept
+from ddeep.networks.layer import Layer
+from ddeep.statistics import statistic as statistic_module
+from ddeep.statistics.basic import (
     ClassCounts,
     ClassSums,
     Confusion,
@@ -31,6 +30,7 @@ from ddeep.statistics import (
     TopCounts,
     ZeroSums,
 )
+from ddeep.statistics.statistic import ResponseBatch, Statistic
 from tests.effort import examples
 from tests.reference.counts import mass_top_counts, top_counts
 from tests.toys import CLASSES, FILTERS, Batch, Toy, batched, pictures, pooled, toy

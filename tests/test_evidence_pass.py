@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddeep import partial
-from ddeep.config import RunConfig
-from ddeep.evidence import Evidence
-from ddeep.evidence_pass import Pass, Share, _run
-from ddeep.experiment import make_plan, run
-from ddeep.gathering import LayerGathering
-from ddeep.statistics import ClassSums, Confusion, MassHistogram, TopCounts
+from ddeep.evidence import resume
+from ddeep.evidence.collector import LayerGathering
+from ddeep.evidence.evidence import Evidence
+from ddeep.evidence.passes import Pass, Share, _run
+from ddeep.experiments.run import make_plan, run
+from ddeep.experiments.settings import RunConfig
+from ddeep.statistics.basic import ClassSums, Confusion, MassHistogram, TopCounts
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
 def test_an_interrupted_pass_goes_on(
     batches: int, share: Share, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(partial, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(resume, "SAVE_EVERY", 0.0)
     with monkeypatch.context() as patch:
         interrupt_after(patch, batches)
         with pytest.raises(Killed):
@@ -97,15 +97,15 @@ def test_a_pass_killed_for_good_goes_on(
         import os, signal
         import ddeep
         from ddeep import partial
-        from ddeep.experiment import run
-        from ddeep.config import RunConfig
-        partial.SAVE_EVERY = 0.0
-        saved = partial.PartialPass.save_now_and_then
+        from ddeep.experiments.run import run
+        from ddeep.experiments.settings import RunConfig
+        resume.SAVE_EVERY = 0.0
+        saved = resume.PartialPass.save_now_and_then
         def save(self, batches, seen, gathering):
             saved(self, batches, seen, gathering)
             if batches == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
-        partial.PartialPass.save_now_and_then = save
+        resume.PartialPass.save_now_and_then = save
         run(RunConfig(model="resnet20", strategy="paper", batch_size=40, device="cpu"))
     """)
     killed = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, encoding="utf-8")
@@ -121,7 +121,7 @@ def test_a_pass_killed_for_good_goes_on(
 
 
 def test_what_is_damaged_begins_anew(share: Share, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(partial, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(resume, "SAVE_EVERY", 0.0)
     with monkeypatch.context() as patch:
         interrupt_after(patch, 4)
         with pytest.raises(Killed):
@@ -134,7 +134,7 @@ def test_what_is_damaged_begins_anew(share: Share, monkeypatch: pytest.MonkeyPat
 
 
 def test_two_at_once_use_folders_of_their_own(share: Share) -> None:
-    with partial.PartialPass(share.key()) as one, partial.PartialPass(share.key()) as other:
+    with resume.PartialPass(share.key()) as one, resume.PartialPass(share.key()) as other:
         assert one.folder != other.folder
     assert not one.folder.exists()
     assert not other.folder.exists()

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ddeep.cli.explain import _file_name
-from ddeep.config import RunConfig
 from ddeep.errors import ConfigError, DataError
-from ddeep.experiment import run
-from ddeep.explanation import Explainer, adding_up
-from ddeep.rundir import load, save_run
+from ddeep.experiments.explain import Explainer, adding_up
+from ddeep.experiments.run import run
+from ddeep.experiments.settings import RunConfig
+from ddeep.results.run import load, save_run
 from tests.helpers import Outcome
 
 

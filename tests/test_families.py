@@ -8,8 +8,8 @@ import pytest
 
 from ddeep import ModelFamily
 from ddeep.errors import PluginError
-from ddeep.plugin_loading import discover
-from ddeep.plugins import Registry
+from ddeep.registry.discovery import discover
+from ddeep.registry.registry import Registry
 from tests.helpers import Distributions
 
 FAMILY = """

@@ -16,22 +16,22 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-import ddeep.finetuning
-from ddeep.accuracy import accuracy
-from ddeep.authors import split_final_head
-from ddeep.config import RunConfig
+import ddeep.experiments.finetune
+from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import ConfigError, SelectionError, TrainingStopped, WeightsError
-from ddeep.experiment import run
-from ddeep.finetune_config import FinetuneConfig
-from ddeep.finetuning import finetune, read_settings
-from ddeep.plugins import registry
-from ddeep.preprocessing import Preprocessing
-from ddeep.rundir import load, save_run
-from ddeep.selection import Selection
-from ddeep.specs import resolve
-from ddeep.train_config import TrainConfig
-from ddeep.trained import describe_file
-from ddeep.training_run import run_training
+from ddeep.experiments.finetune import finetune, read_settings
+from ddeep.experiments.finetune_config import FinetuneConfig
+from ddeep.experiments.run import run
+from ddeep.experiments.settings import RunConfig
+from ddeep.experiments.train import run_training
+from ddeep.experiments.train_config import TrainConfig
+from ddeep.heads.accuracy import accuracy
+from ddeep.heads.final_head import split_final_head
+from ddeep.networks.weights_file import describe_file
+from ddeep.registry.registry import registry
+from ddeep.registry.specs import resolve
+from ddeep.results.run import load, save_run
+from ddeep.selections.selection import Selection
 from tests.helpers import Outcome
 
 Cli = Callable[..., Outcome]
@@ -116,13 +116,13 @@ def test_the_source_of_fine_tuning_stays_as_it_is(place: Path, tmp_path: Path, c
 
 def test_fine_tuning_can_start_before_the_refit(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     starts: list[torch.Tensor] = []
-    train = ddeep.finetuning.train
+    train = ddeep.experiments.finetune.train
 
     def spy(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         starts.append(module.get_submodule("linear").weight.detach().clone())
         return train(module, *args, **kwargs)
 
-    monkeypatch.setattr(ddeep.finetuning, "train", spy)
+    monkeypatch.setattr(ddeep.experiments.finetune, "train", spy)
     for no_refit in (False, True):
         folder = shutil.copytree(place / "run", tmp_path / str(no_refit))
         document = finetune(folder, FinetuneConfig(**{**QUICK, "epochs": 1}, no_refit=no_refit))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddeep.data.class_folders import FileTable, class_folders, open_annotated, open_class_folders, require_classes
 from ddeep.errors import DataError
-from ddeep.folders import FileTable, class_folders, open_annotated, open_class_folders, require_classes
 from tests import pictures
 
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
-from ddeep.evidence import by_round
-from ddeep.histograms import ClassHistogram, Histogram, RankSums, bin_responses
-from ddeep.statistic import ResponseBatch, Statistic
-from ddeep.statistics import ClassSums, Extremes, MassHistogram, MassTopCounts
+from ddeep.evidence.evidence import by_round
+from ddeep.statistics.basic import ClassSums, Extremes, MassHistogram, MassTopCounts
+from ddeep.statistics.histograms import ClassHistogram, Histogram, RankSums, bin_responses
+from ddeep.statistics.statistic import ResponseBatch, Statistic
 from tests.batches import batches, rows
 from tests.effort import examples
 from tests.evidence import evidence_of

@@ -43,9 +43,9 @@ def ilsvrc(real_data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFa
 def ran(ilsvrc: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A run directory and its document."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    from ddeep.config import RunConfig
-    from ddeep.experiment import run
-    from ddeep.rundir import save_run
+    from ddeep.experiments.run import run
+    from ddeep.experiments.settings import RunConfig
+    from ddeep.results.run import save_run
 
     given = {"model": "resnet50", "strategy": "paper", "k": K, "dataset": "imagenet"}
     result = run(RunConfig(**given, data_dir=ilsvrc, weights=str(ilsvrc / "random.pth"), batch_size=8))

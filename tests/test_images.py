@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddeep.data.images import FileImages, TensorImages
 from ddeep.errors import DataError
-from ddeep.images import FileImages, TensorImages
 
 PIXELS = torch.arange(3 * 4 * 4 * 3, dtype=torch.uint8).view(3, 4, 4, 3)
 LABELS = torch.tensor([0, 2, 1])

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ddeep.errors import ConfigError
-from ddeep.inference import FOLDING_TOLERANCE, autocast, close, prepare, resolve_device
-from ddeep.layers import Layer
-from ddeep.taps import Taps
+from ddeep.networks.hooks import Taps
+from ddeep.networks.inference import FOLDING_TOLERANCE, autocast, close, prepare, resolve_device
+from ddeep.networks.layer import Layer
 from ddeep_plugins_builtin.models.cifar_resnet import resnet20
 
 CPU = torch.device("cpu")

@@ -18,22 +18,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddeep import subject as subject_module
-from ddeep.accuracy import accuracy
-from ddeep.config import RunConfig, read_config
-from ddeep.context import Context
-from ddeep.evaluation import accuracy_percent, confusion, essentiality, predict
-from ddeep.evidence import Evidence
-from ddeep.experiment import open_subject
-from ddeep.layers import Layer
-from ddeep.metric import SplitEvidence, find_metric, measure
-from ddeep.metric import needed as needed_by_metrics
-from ddeep.refitting import refit
-from ddeep.rundir import load
-from ddeep.selection import Selection
-from ddeep.strategy import choose, find_strategy
-from ddeep.strategy import needed as needed_by_strategy
-from ddeep.subject import Subject
+from ddeep.evidence import subject as subject_module
+from ddeep.evidence.context import Context
+from ddeep.evidence.evidence import Evidence
+from ddeep.evidence.subject import Subject
+from ddeep.experiments.run import open_subject
+from ddeep.experiments.settings import RunConfig, read_config
+from ddeep.heads.ablation import accuracy_percent, confusion, essentiality, predict
+from ddeep.heads.accuracy import accuracy
+from ddeep.heads.refit import refit
+from ddeep.networks.layer import Layer
+from ddeep.results.run import load
+from ddeep.selections.measure import SplitEvidence, find_metric, measure
+from ddeep.selections.measure import needed as needed_by_metrics
+from ddeep.selections.select import choose, find_strategy
+from ddeep.selections.select import needed as needed_by_strategy
+from ddeep.selections.selection import Selection
 from tests.helpers import Outcome
 
 KNOWN: dict[str, Any] = json.loads((Path(__file__).parent / "known" / "known_figures.json").read_text())

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from ddeep.context import Context, Head
 from ddeep.errors import ConfigError
-from ddeep.evaluation import essentiality, predict
-from ddeep.layer_comparison import DRAWS, Cell, Skipped, compare_cells, find_candidates, select_all
-from ddeep.metric import SplitEvidence
-from ddeep.refitting import refit
-from ddeep.selection import Selection
-from ddeep.specs import StrategySpec
-from ddeep.statistic import ResponseBatch
+from ddeep.evidence.context import Context, Head
+from ddeep.experiments._compare_layer import DRAWS, Cell, Skipped, compare_cells, find_candidates, select_all
+from ddeep.heads.ablation import essentiality, predict
+from ddeep.heads.refit import refit
+from ddeep.registry.specs import StrategySpec
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.selection import Selection
+from ddeep.statistics.statistic import ResponseBatch
 from ddeep.timings import Timings
 from tests.evidence import evidence_of
 from tests.reference import agreement, mutual_information

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 import ddeep
-from ddeep.decomposition import decompose
 from ddeep.errors import SelectionError
-from ddeep.learned_head import LearnedHead
-from ddeep.rundir import load
-from ddeep.selection import Selection
+from ddeep.heads.decomposed import decompose
+from ddeep.results.run import load
+from ddeep.selections.learned_head import LearnedHead
+from ddeep.selections.selection import Selection
 from tests.helpers import Distributions, Outcome
 from tests.toys import toy
 

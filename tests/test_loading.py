@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ddeep.decoding import fitted_pixels
+from ddeep.data.class_folders import open_class_folders
+from ddeep.data.decoding import fitted_pixels
+from ddeep.data.images import FileImages, TensorImages
+from ddeep.data.loader import Loader, default_workers
+from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import ConfigError, DataError
-from ddeep.folders import open_class_folders
-from ddeep.images import FileImages, TensorImages
-from ddeep.loading import Loader, default_workers
-from ddeep.preprocessing import Preprocessing
 
 RECIPE = Preprocessing((0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 8, 8)
 
@@ -172,9 +172,9 @@ def test_loading_draws_no_random_numbers(tmp_path, workers):
 INTERRUPTED = """
 import sys, torch
 from pathlib import Path
-from ddeep.images import FileImages
-from ddeep.loading import Loader
-from ddeep.preprocessing import Preprocessing
+from ddeep.data.images import FileImages
+from ddeep.data.loader import Loader
+from ddeep.data.preprocessing import Preprocessing
 
 files = sorted(Path(sys.argv[1]).iterdir()) * 500
 images = FileImages(files, torch.zeros(len(files), dtype=torch.int64), ("a", "b"), "0")

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from ddeep.cache import clear_cache, remove_leftovers
 from ddeep.errors import CacheError
-from ddeep.locks import hold, is_temporary, remove_dead, remove_temporaries, temporary_folder
-from ddeep.store import written_whole
+from ddeep.evidence.response_cache import clear_cache, remove_leftovers
+from ddeep.files.atomic import written_whole
+from ddeep.files.locks import hold, is_temporary, remove_dead, remove_temporaries, temporary_folder
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from ddeep.store import written_whole
+from ddeep.files.atomic import written_whole
 with written_whole(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     print("writing", flush=True)
@@ -127,7 +127,7 @@ def test_without_locks_files_are_written_and_nothing_is_removed(
     def flock(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("ddeep.locks.fcntl.flock", flock)
+    monkeypatch.setattr("ddeep.files.locks.fcntl.flock", flock)
     with temporary_folder(tmp_path) as other:
         with written_whole(tmp_path / "a.txt") as temporary:
             temporary.write_text("whole")

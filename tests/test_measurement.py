@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ddeep import evidence_pass
-from ddeep.measurement import MeasureConfig, run_measurement
+from ddeep.evidence import passes
+from ddeep.experiments.measure import MeasureConfig, run_measurement
 from tests.helpers import Outcome
 
 
@@ -18,13 +18,13 @@ def test_one_pass_for_all_layers_and_what_it_writes(
     cli_here: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[str] = []
-    run = evidence_pass.run_share
+    run = passes.run_share
 
-    def counted(share: evidence_pass.Share, partial: object) -> object:
+    def counted(share: passes.Share, partial: object) -> object:
         passes.append(share.wanted.split)
         return run(share, partial)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(evidence_pass, "run_share", counted)
+    monkeypatch.setattr(passes, "run_share", counted)
     monkeypatch.setenv("DDEEP_CACHE", str(tmp_path / "cache"))
     words = ["measure", "--model", "resnet20", "--layers", "layer1.?,layer2.?", "layer3.?"]
     words += ["--metrics", "psi,psi:0.9", "class-selectivity"]

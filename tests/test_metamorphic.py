@@ -16,12 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddeep.metric import SplitEvidence
-from ddeep.metric import needed as needed_by_metric
-from ddeep.plugins import registry
-from ddeep.selection import Selection
-from ddeep.specs import MetricSpec, StrategySpec, resolve
-from ddeep.strategy import choose, needed
+from ddeep.registry.registry import registry
+from ddeep.registry.specs import MetricSpec, StrategySpec, resolve
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.measure import needed as needed_by_metric
+from ddeep.selections.select import choose, needed
+from ddeep.selections.selection import Selection
 from ddeep.testing.toys import CLASSES, FILTERS, Toy, make_toy
 from ddeep_plugins_builtin.metrics import ddeep_metrics
 

@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 
 from ddeep.errors import ConfigError
-from ddeep.scaffold import Kind, write_plugin
+from ddeep.registry.scaffold import Kind, write_plugin
 from tests.helpers import Distributions, Outcome
 
 KINDS = get_args(Kind)

@@ -9,9 +9,9 @@ import pytest
 
 from ddeep import DatasetSpec, ModelFamily, ModelSpec
 from ddeep.errors import PluginError
-from ddeep.plugin_loading import SPEC_TYPES, block_patterns, discover
-from ddeep.plugins import PluginRecord, PluginWarning, Registry, registry
-from ddeep.specs import resolve
+from ddeep.registry.discovery import SPEC_TYPES, block_patterns, discover
+from ddeep.registry.registry import PluginRecord, PluginWarning, Registry, registry
+from ddeep.registry.specs import resolve
 from tests.helpers import Distributions
 
 STRATEGY = """
@@ -256,7 +256,7 @@ def test_an_unknown_name_far_from_all_still_says_where_to_look() -> None:
         loaded().find("dataset", "xyzzy")
 
 
-@pytest.mark.parametrize("reference", ["nowhere_at_all:build", "ddeep.specs:nothing"])
+@pytest.mark.parametrize("reference", ["nowhere_at_all:build", "ddeep.registry.specs:nothing"])
 def test_what_a_spec_names_must_exist_when_it_is_used(reference: str) -> None:
     with pytest.raises(PluginError, match=f"Cannot load '{reference}', which a plugin names"):
         resolve(reference)

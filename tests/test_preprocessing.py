@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
+from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import ConfigError, DataError
-from ddeep.preprocessing import Preprocessing
-from ddeep.specs import WeightsSpec
+from ddeep.registry.specs import WeightsSpec
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 MODES = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddeep import random_selections
-from ddeep.context import Head
-from ddeep.evaluation import predict
-from ddeep.random_selections import decomposed_right, p_value, random_masks
+from ddeep.evidence.context import Head
+from ddeep.heads import null
+from ddeep.heads.ablation import predict
+from ddeep.heads.null import decomposed_right, p_value, random_masks
 
 
 def test_every_set_of_a_size_is_as_likely() -> None:
@@ -29,7 +29,7 @@ def test_draws_repeat_with_the_seed() -> None:
 
 @pytest.mark.parametrize("room", [2**21, 40])
 def test_accuracy_is_that_of_each_head_by_itself(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(random_selections, "LOGITS", room)
+    monkeypatch.setattr(null, "LOGITS", room)
     generator = torch.Generator().manual_seed(3)
     responses = torch.randint(0, 4, (50, 6), generator=generator).float()  # many equal logits
     head = Head(torch.randint(-2, 3, (4, 6), generator=generator).float(), torch.zeros(4))

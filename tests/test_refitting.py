@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from ddeep import head_problems
-from ddeep import refitting as refit_module
 from ddeep.errors import DataError
-from ddeep.refitting import GRADIENT_TOLERANCE, L2, refit, refit_all
+from ddeep.heads import _objective
+from ddeep.heads import refit as refit_module
+from ddeep.heads.refit import GRADIENT_TOLERANCE, L2, refit, refit_all
 from tests.effort import examples
 from tests.reference.refit import gradient, objective
 
@@ -99,7 +99,7 @@ def test_weights_outside_the_selection_stay_zero() -> None:
 def test_reading_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     given_problem = problem(2)
     whole = refit(*given_problem)
-    monkeypatch.setattr(head_problems, "IMAGES", 17)
+    monkeypatch.setattr(_objective, "IMAGES", 17)
     parts = refit(*given_problem)
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
     torch.testing.assert_close(parts.weight, whole.weight, rtol=1e-2, atol=1e-2)
@@ -173,7 +173,7 @@ def test_many_at_once_are_each_by_itself(room: int, monkeypatch: pytest.MonkeyPa
     masks = torch.stack([random < k for k in (3, 1, 6, 2)])
     masks[0, 1] = random[1] < 5  # classes of one head may differ
     alone = [refit(responses, labels, weight, bias, mask, tolerance=1e-6) for mask in masks]
-    for module in (head_problems, refit_module):
+    for module in (_objective, refit_module):
         monkeypatch.setattr(module, "LARGEST", room)
     together = refit_all(responses, labels, weight, bias, masks, tolerance=1e-6)
     for one, other, mask in zip(alone, together, masks, strict=True):

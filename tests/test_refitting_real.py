@@ -13,11 +13,11 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from torch import Tensor
 
-from ddeep.config import SubjectConfig
-from ddeep.context import Head
-from ddeep.evaluation import predict
-from ddeep.experiment import open_subject
-from ddeep.refitting import L2, Refit, refit, refit_all
+from ddeep.evidence.context import Head
+from ddeep.experiments.run import open_subject
+from ddeep.experiments.settings import SubjectConfig
+from ddeep.heads.ablation import predict
+from ddeep.heads.refit import L2, Refit, refit, refit_all
 
 SIZES = (2, 5, 20)
 

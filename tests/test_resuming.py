@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from ddeep.errors import CacheError, ConfigError, TrainingError, TrainingStopped
-from ddeep.history import EpochRow
-from ddeep.resuming import Checkpoint
-from ddeep.training import Progress, train
+from ddeep.training.checkpoint import Checkpoint
+from ddeep.training.history import EpochRow
+from ddeep.training.loop import Progress, train
 from tests.small_training import PREPROCESSING, RECIPE, coloured, network, same, weights
 
 

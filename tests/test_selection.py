@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ddeep.errors import ConfigError, DdeepError, SelectionError
-from ddeep.learned_head import LearnedHead
-from ddeep.selection import Selection, rank_filters
+from ddeep.selections.learned_head import LearnedHead
+from ddeep.selections.selection import Selection, rank_filters
 from tests.effort import examples
 
 KNOWN = Path(__file__).parent / "known"

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from ddeep.data.images import FileImages, TensorImages
+from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import DdeepError
-from ddeep.images import FileImages, TensorImages
-from ddeep.preprocessing import Preprocessing
-from ddeep.recipes import Recipe
-from ddeep.shuffled import Shuffled, generator
+from ddeep.training.batches import Shuffled, generator
+from ddeep.training.recipe import Recipe
 
 
 def _tagged(count: int) -> TensorImages:

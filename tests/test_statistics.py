@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ddeep import statistics
-from ddeep.statistic import ResponseBatch, Statistic
-from ddeep.statistics import (
+from ddeep.statistics import basic
+from ddeep.statistics.basic import (
     ClassCounts,
     ClassSquares,
     ClassSums,
@@ -26,6 +25,7 @@ from ddeep.statistics import (
     TopCounts,
     ZeroSums,
 )
+from ddeep.statistics.statistic import ResponseBatch, Statistic
 from tests.batches import batch_of, batches, rows
 from tests.effort import examples
 from tests.reference import counts as reference_counts
@@ -81,8 +81,8 @@ def assert_same(one: Statistic, other: Statistic, scale: float = 1.0) -> None:
 def test_every_statistic_of_the_engine_is_tested_here() -> None:
     defined = {
         kind
-        for kind in vars(statistics).values()
-        if isinstance(kind, type) and issubclass(kind, Statistic) and kind.__module__ == statistics.__name__
+        for kind in vars(basic).values()
+        if isinstance(kind, type) and issubclass(kind, Statistic) and kind.__module__ == basic.__name__
     }
     assert {type(example) for example in EXAMPLES} == defined
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ddeep.errors import ConfigError
-from ddeep.layers import Layer
-from ddeep.taps import Taps
+from ddeep.networks.hooks import Taps
+from ddeep.networks.layer import Layer
 
 
 class Made(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddeep.statistic import ResponseBatch
-from ddeep.top_images import TopImages
+from ddeep.statistics.statistic import ResponseBatch
+from ddeep.statistics.top_images import TopImages
 
 
 def slowly(responses: torch.Tensor, indices: list[int], m: int) -> tuple[list[list[int]], list[list[float]]]:

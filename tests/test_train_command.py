@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from ddeep.specs import resolve
+from ddeep.registry.specs import resolve
 from ddeep_plugins_builtin.models import ddeep_models
 from tests.helpers import Outcome
 

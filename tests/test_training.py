@@ -13,14 +13,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from ddeep.errors import ConfigError
-from ddeep.finetune_config import FinetuneConfig
-from ddeep.history import EpochRow, History
-from ddeep.layers import Layer
-from ddeep.recipes import FINE_TUNE, FROM_SCRATCH
-from ddeep.regularization import Regularizer
-from ddeep.shuffled import Shuffled
-from ddeep.train_config import TrainConfig
-from ddeep.training import train
+from ddeep.experiments.finetune_config import FinetuneConfig
+from ddeep.experiments.train_config import TrainConfig
+from ddeep.networks.layer import Layer
+from ddeep.training.batches import Shuffled
+from ddeep.training.history import EpochRow, History
+from ddeep.training.loop import train
+from ddeep.training.recipe import FINE_TUNE, FROM_SCRATCH
+from ddeep.training.regularizers import Regularizer
 from tests.small_training import PREPROCESSING, RECIPE, coloured, network, same, weights
 
 

@@ -79,7 +79,7 @@ def test_what_breaks_without_the_clamp(tmp_path: Path, monkeypatch: pytest.Monke
     """The message that the tutorial quotes."""
     from dataclasses import replace
 
-    from ddeep.specs import StrategySpec
+    from ddeep.registry.specs import StrategySpec
     from ddeep.testing import BrokenPromise
     from ddeep.testing.contract import Check, _promises
 

@@ -6,10 +6,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ddeep.checkpoints import read_state_dict
 from ddeep.errors import WeightsError
-from ddeep.specs import WeightsSpec
-from ddeep.weights import find_weights, load_strictly, load_weights, weights_hash
+from ddeep.networks.state_dicts import read_state_dict
+from ddeep.networks.weights import find_weights, load_strictly, load_weights, weights_hash
+from ddeep.registry.specs import WeightsSpec
 
 
 def network() -> nn.Module:
@@ -156,7 +156,7 @@ def test_what_is_missing_is_downloaded_to_its_place(tmp_path, monkeypatch):
         asked.append((url, sha256, target, what))
         return target
 
-    monkeypatch.setattr("ddeep.weights.fetch", fetch)
+    monkeypatch.setattr("ddeep.networks.weights.fetch", fetch)
     url = "https://example.org/models/net-12fca82f.th"
     target = tmp_path / "weights" / "net-12fca82f.th"
     assert find_weights(spec(url=url), tmp_path) == target

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from .. import __version__, console
-from ..allocation import keep_freed_memory
+from .._platform import keep_freed_memory
 from ..errors import DdeepError, PeerError
-from ..plugin_loading import BLOCK_VARIABLE
+from ..registry.discovery import BLOCK_VARIABLE
 from . import cache, compare, explain, finetune, layers, listing, measure, merge, plugins, report, run, train
 from .lists import ListCommand
 
@@ -88,9 +88,9 @@ def main() -> int:
 def _leave_the_others() -> None:
     """Where this process works with others, part from them; torch is not imported for it."""
     if f"{__package__.rpartition('.')[0]}.distributed" in sys.modules:
-        from .. import distributed
+        from ..evidence import processes
 
-        distributed.leave()
+        processes.leave()
 
 
 def _run() -> int:

@@ -22,8 +22,8 @@ def _default(context: typer.Context, as_json: JsonOption = False) -> None:  # no
 
 def list_() -> None:
     """Show the entries of the response cache, and what else is kept."""
-    from ..cache import PARTS, cache_records, size_of
-    from ..store import cache_root
+    from ..evidence.response_cache import PARTS, cache_records, size_of
+    from ..files.atomic import cache_root
 
     rows = [_row(record.about, str(record.folder), record.nbytes) for record in cache_records()]
     columns = ["model", "layer", "split", "images", "filters", "precision"]
@@ -42,8 +42,8 @@ def list_() -> None:
 @app.command()
 def clear(as_json: JsonOption = False) -> None:  # noqa: ARG001
     """Remove everything cached; the next command gathers it anew. Passes under way go on."""
-    from ..cache import clear_cache
-    from ..store import cache_root
+    from ..evidence.response_cache import clear_cache
+    from ..files.atomic import cache_root
 
     freed = clear_cache()
     console.say(f"Freed {_size(freed)} in {cache_root()}.")

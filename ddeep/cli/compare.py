@@ -60,11 +60,11 @@ def compare(
     given = {name: value for name, value in locals().items() if name not in ("config", "as_json")}
     given.update({name: separated(given[name]) for name in ("strategies", "k", "layers")})
     given["weights"] = tuple(weights) if weights else None  # file names may hold commas
-    from ..compare_config import CompareConfig
-    from ..comparison import run_comparison
-    from ..comparison_files import default_out, save_comparison, table_of
-    from ..config import read_config
-    from ..rundir import check_out
+    from ..experiments.compare import run_comparison
+    from ..experiments.compare_config import CompareConfig
+    from ..experiments.settings import read_config
+    from ..results.comparison_files import default_out, save_comparison, table_of
+    from ..results.run import check_out
 
     settings = read_config(CompareConfig, given, config)
     if settings.out is not None:

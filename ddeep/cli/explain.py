@@ -11,7 +11,7 @@ from .. import console
 from .options import DataDirOption, JsonOption
 
 if TYPE_CHECKING:
-    from ..explanation import ClassLogit, Explanation
+    from ..experiments.explain import ClassLogit, Explanation
 
 
 def explain(
@@ -29,9 +29,9 @@ def explain(
     as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """Take the logits of the predicted and the true class apart, filter by filter, and draw what each filter sees."""
-    from ..explanation import SCHEMA, Explainer
-    from ..explanation_figure import explanation_plot
-    from ..figures import save, style
+    from ..experiments.explain import SCHEMA, Explainer
+    from ..reports.explanation_figure import explanation_plot
+    from ..reports.style import save, style
 
     explainer = Explainer.open(run, data_dir)
     folder = out or run / "explanations"
@@ -61,7 +61,7 @@ def _show(explanation: Explanation, classes: tuple[str, ...]) -> None:
 
 def _rows(part: ClassLogit, digits: int = 3) -> list[list[str]]:
     """The terms of a logit, rounded so that what is printed adds up."""
-    from ..explanation import adding_up
+    from ..experiments.explain import adding_up
 
     values, logit = adding_up([*(term.contribution for term in part.terms), part.bias], part.logit, digits)
     figures = [f"{value:.{digits}f}" for value in (*values, logit)]

@@ -46,7 +46,7 @@ from .train import (
 )
 
 if TYPE_CHECKING:
-    from ..finetune_config import FinetuneConfig
+    from ..experiments.finetune_config import FinetuneConfig
 
 # What says which network and images; a run directory knows all of it.
 _SUBJECT = ("model", "weights", "mean", "std", "dataset", "data_dir")
@@ -110,9 +110,9 @@ def finetune(
     for name in ("target", "head", "out", "resume", "as_json"):
         given.pop(name, None)
     subject = {name: given.pop(name) for name in _SUBJECT if name in given}
-    from ..config import read_config
-    from ..finetune_config import FinetuneConfig
-    from ..finetuning import read_settings
+    from ..experiments.finetune import read_settings
+    from ..experiments.finetune_config import FinetuneConfig
+    from ..experiments.settings import read_config
 
     if resume is not None:
         if target is not None or given or subject:
@@ -129,10 +129,10 @@ def finetune(
 def _finetune_and_show(
     folder: Path, settings: FinetuneConfig, *, source: Path | None = None, resume: bool = False
 ) -> None:
-    from .. import distributed
+    from ..evidence import processes
 
     document = finetune_shown(folder, settings, source=source, resume=resume)
-    if distributed.rank() == 0:
+    if processes.rank() == 0:
         figures = ", ".join(
             f"{name} {value:.2f} %" for name, value in document["accuracy"].items() if value is not None
         )
@@ -145,7 +145,7 @@ def finetune_shown(
     folder: Path, settings: FinetuneConfig, *, source: Path | None = None, resume: bool = False
 ) -> dict[str, Any]:
     """Fine-tune the run in ``folder`` with progress shown; after Ctrl-C say how to go on, and exit."""
-    from ..finetuning import finetune as finetune_run
+    from ..experiments.finetune import finetune as finetune_run
 
     with shown_progress() as (on_step, on_epoch):
         try:
@@ -159,10 +159,10 @@ def _prepare(
     target: Path | None, subject: dict[str, Any], settings: FinetuneConfig, out: Path | None
 ) -> tuple[Path, Path]:
     """The run directory to fine-tune in, and the run to read: that given, or one made from a selection file."""
-    from .. import distributed
-    from ..config import RunConfig, read_config
-    from ..experiment import run as run_experiment
-    from ..rundir import check_out, read_run, save_run
+    from ..evidence import processes
+    from ..experiments.run import run as run_experiment
+    from ..experiments.settings import RunConfig, read_config
+    from ..results.run import check_out, read_run, save_run
 
     if target is None:
         raise ConfigError("Give a run directory or a selection file to fine-tune: ddeep finetune RUN_OR_SELECTION")
@@ -175,7 +175,7 @@ def _prepare(
             raise ConfigError(f"The run in {target} knows its own {' and '.join(sorted(subject))}; leave it out.")
         read_run(target)
         return folder, target
-    if distributed.world() > 1:
+    if processes.world() > 1:
         raise ConfigError("Several processes fine-tune a run directory. Make it first: ddeep run --selection FILE")
     chosen = {**_settings_in(target), **subject}
     chosen.update(selection=target, no_refit=settings.no_refit, seed=settings.seed)
@@ -185,7 +185,7 @@ def _prepare(
 
 def _settings_in(selection: Path) -> dict[str, Any]:
     """Model and dataset that a selection file names, if it does."""
-    from ..selection import Selection
+    from ..selections.selection import Selection
 
     source = Selection.load(selection).source
     return {name: source[name] for name in ("model", "dataset", "layer") if source.get(name)}
@@ -193,9 +193,9 @@ def _settings_in(selection: Path) -> dict[str, Any]:
 
 def _train_dense(target: Path | None, subject: dict[str, Any], given: dict[str, Any], out: Path | None) -> None:
     """The control: the same training of the same network, its dense head left as it is."""
-    from ..config import read_config
-    from ..rundir import read_run
-    from ..train_config import TrainConfig
+    from ..experiments.settings import read_config
+    from ..experiments.train_config import TrainConfig
+    from ..results.run import read_run
 
     if given.pop("no_refit", False):
         raise ConfigError("--no-refit goes with a decomposed head; a dense one is not refitted.")

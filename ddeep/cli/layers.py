@@ -11,7 +11,7 @@ from .. import console
 from .options import JsonOption
 
 if TYPE_CHECKING:
-    from ..anatomy import LayerRow
+    from ..networks.anatomy import LayerRow
 
 
 def layers(
@@ -23,8 +23,8 @@ def layers(
     as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """Show a model's layers: name, type, output shape (of one image), filters; and which one feeds the head."""
-    from ..anatomy import examine, match_layers
-    from ..plugins import registry
+    from ..networks.anatomy import examine, match_layers
+    from ..registry.registry import registry
 
     examined = examine(registry().find("model", model), size)
     wanted = set(match_layers(examined.module, patterns)) if patterns else None

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from .. import console
-from ..plugins import Catalog, registry
-from ..specs import ModelFamily, Spec, resolve
+from ..registry.registry import Catalog, registry
+from ..registry.specs import ModelFamily, Spec, resolve
 from .options import JsonOption
 
 

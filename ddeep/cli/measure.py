@@ -61,9 +61,9 @@ def measure(
     """
     given = {name: value for name, value in locals().items() if name not in ("config", "as_json")}
     given.update({name: separated(given[name]) for name in ("layers", "metrics")})
-    from ..config import read_config
-    from ..measurement import MeasureConfig, run_measurement, save_measurement, table_of
-    from ..rundir import check_out
+    from ..experiments.measure import MeasureConfig, run_measurement, save_measurement, table_of
+    from ..experiments.settings import read_config
+    from ..results.run import check_out
 
     settings = read_config(MeasureConfig, given, config)
     if settings.out is not None:

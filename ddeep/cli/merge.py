@@ -18,8 +18,8 @@ def merge(
     as_json: JsonOption = False,  # noqa: ARG001 - read by its callback
 ) -> None:
     """Join the shards of one run and finish it, exactly as if one command had seen all images."""
-    from ..rundir import check_out
-    from ..shards import merge_shards
+    from ..experiments.merge import merge_shards
+    from ..results.run import check_out
 
     if out is not None:
         check_out(out)

@@ -10,8 +10,8 @@ from typing import Annotated, no_type_check
 import typer
 
 from .. import console
-from ..plugins import PluginRecord, PluginWarning, registry
-from ..scaffold import Kind, write_plugin
+from ..registry.registry import PluginRecord, PluginWarning, registry
+from ..registry.scaffold import Kind, write_plugin
 from .options import DataDirOption, JsonOption
 
 app = typer.Typer(invoke_without_command=True)

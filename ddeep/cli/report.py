@@ -25,7 +25,7 @@ def report(
     as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """Turn a run into one HTML file that opens anywhere, offline, and into figures (PNG, SVG) for a paper."""
-    from ..report import write_report
+    from ..reports import write_report
 
     written = write_report(run, out, data_dir, [] if no_layers else layers or None)
     if written.missing:

@@ -28,7 +28,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..config import RunConfig
+    from ..experiments.settings import RunConfig
 
 
 def run(
@@ -76,8 +76,8 @@ def run(
 ) -> None:
     """Find each class's filters, let it see only those, and report what it costs and what a refit brings back."""
     given = {name: value for name, value in locals().items() if name not in ("config", "shard", "as_json")}
-    from ..config import RunConfig, read_config
-    from ..rundir import check_out
+    from ..experiments.settings import RunConfig, read_config
+    from ..results.run import check_out
 
     settings = read_config(RunConfig, given, config)
     check_out(settings.out or Path("runs") / "new")
@@ -89,12 +89,12 @@ def run(
 
 def run_and_save(settings: RunConfig) -> None:
     """Run, save and show; fine-tune where that is asked for."""
-    from .. import distributed
-    from ..experiment import default_out
-    from ..experiment import run as run_experiment
-    from ..rundir import save_run
+    from ..evidence import processes
+    from ..experiments.run import default_out
+    from ..experiments.run import run as run_experiment
+    from ..results.run import save_run
 
-    if settings.finetune is not None and distributed.world() > 1:
+    if settings.finetune is not None and processes.world() > 1:
         raise ConfigError(
             "Several processes fine-tune a run that is there: leave --finetune out, then: ddeep finetune RUN"
         )
@@ -107,8 +107,8 @@ def run_and_save(settings: RunConfig) -> None:
 
 def _finetuned(settings: RunConfig, folder: Path) -> dict[str, Any]:
     """Fine-tune the run that has just been saved, with the paper's recipe in the run's precision."""
-    from ..config import read_config
-    from ..finetune_config import FinetuneConfig
+    from ..experiments.finetune_config import FinetuneConfig
+    from ..experiments.settings import read_config
     from .finetune import finetune_shown
 
     given = {"epochs": settings.finetune, **settings.model_dump(include={"precision", "device", "seed"})}
@@ -116,7 +116,7 @@ def _finetuned(settings: RunConfig, folder: Path) -> dict[str, Any]:
 
 
 def _gather_shard(settings: RunConfig, shard: str) -> None:
-    from ..shards import gather_shard
+    from ..experiments.merge import gather_shard
 
     number, _, of = shard.partition("/")
     if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):

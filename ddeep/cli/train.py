@@ -26,9 +26,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..history import EpochRow
-    from ..train_config import TrainConfig
-    from ..training import Progress
+    from ..experiments.train_config import TrainConfig
+    from ..training.history import EpochRow
+    from ..training.loop import Progress
 
 EpochsOption = Annotated[int | None, typer.Option(help="Passes over the train split.")]
 LrOption = Annotated[float | None, typer.Option("--lr", help="The highest learning rate of the schedule.")]
@@ -94,9 +94,9 @@ def train(
 ) -> None:
     """Train a model from scratch. The last epoch counts: none is chosen by its accuracy on the test split."""
     given = {name: value for name, value in locals().items() if name not in ("config", "resume", "as_json")}
-    from ..config import read_config
-    from ..train_config import TrainConfig
-    from ..training_run import read_unfinished
+    from ..experiments.settings import read_config
+    from ..experiments.train import read_unfinished
+    from ..experiments.train_config import TrainConfig
 
     if resume is not None:
         extra = [name for name, value in given.items() if value is not None]
@@ -113,11 +113,11 @@ def train(
 
 def train_and_show(settings: TrainConfig, folder: Path, *, resume: bool) -> None:
     """Train with progress shown, then show the result; after Ctrl-C say how to go on, and exit."""
-    from .. import distributed
-    from ..rundir import check_out
-    from ..training_run import run_training
+    from ..evidence import processes
+    from ..experiments.train import run_training
+    from ..results.run import check_out
 
-    if not resume and distributed.rank() == 0:
+    if not resume and processes.rank() == 0:
         check_out(folder)
     with shown_progress() as (on_step, on_epoch):
         try:
@@ -125,7 +125,7 @@ def train_and_show(settings: TrainConfig, folder: Path, *, resume: bool) -> None
         except TrainingStopped as stopped:
             console.warn(f"{stopped} Go on with: ddeep train --resume {folder}")
             raise typer.Exit(130) from None
-    if distributed.rank() == 0:
+    if processes.rank() == 0:
         _show(document, folder)
         console.document(document)
 

@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeVar
 from unittest import SkipTest
 
 from ..errors import DdeepError, PluginError, suggestion
-from ..plugin_loading import SPEC_TYPES, PluginRecord, normalized
-from ..plugins import registry
-from ..specs import ModelFamily, Spec, resolve
+from ..registry.discovery import SPEC_TYPES, PluginRecord, normalized
+from ..registry.registry import registry
+from ..registry.specs import ModelFamily, Spec, resolve
 
 S = TypeVar("S", bound=Spec)
 

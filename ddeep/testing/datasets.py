@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from ..data.images import FileImages, Images, TensorImages
 from ..errors import DdeepError
-from ..images import FileImages, Images, TensorImages
-from ..specs import DatasetSpec, resolve
+from ..registry.specs import DatasetSpec, resolve
 from .contract import Promise, Unchecked, broken_unless
 
 _SPLITS = ("train", "test")

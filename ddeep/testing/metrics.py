@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from ..context import Context
-from ..metric import SplitEvidence, measure, needed
-from ..selection import Selection
-from ..specs import MetricSpec, resolve
+from ..evidence.context import Context
+from ..registry.specs import MetricSpec, resolve
+from ..selections.measure import SplitEvidence, measure, needed
+from ..selections.selection import Selection
 from .contract import Promise, broken_unless
 from .statistics import check_statistics
 from .toys import CLASSES, FILTERS, Toy, make_toy

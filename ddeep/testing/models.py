@@ -12,16 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..anatomy import describe_layers, find_anatomy
-from ..axes import layer_with
+from ..data.preprocessing import Preprocessing
 from ..errors import WeightsError
-from ..layers import find_module, pool_responses
-from ..plugins import registry
-from ..preprocessing import Preprocessing
-from ..specs import ModelFamily, ModelSpec, WeightsSpec, resolve
-from ..strategy import parse_k
-from ..tracing import example_images
-from ..weights import find_weights, load_strictly, load_weights
+from ..networks.anatomy import describe_layers, find_anatomy
+from ..networks.axes import layer_with
+from ..networks.layer import find_module, pool_responses
+from ..networks.trace import example_images
+from ..networks.weights import find_weights, load_strictly, load_weights
+from ..registry.registry import registry
+from ..registry.specs import ModelFamily, ModelSpec, WeightsSpec, resolve
+from ..selections.select import parse_k
 from .contract import Promise, Unchecked, broken_unless
 
 _CLASSES = 7

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..specs import RegularizerSpec, resolve
+from ..registry.specs import RegularizerSpec, resolve
 from .contract import Promise, broken_unless
 
 _CLASSES = 3

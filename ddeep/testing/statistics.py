@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..statistic import ResponseBatch, Statistic
+from ..statistics.statistic import ResponseBatch, Statistic
 from .contract import broken_unless
 
 _CLASSES, _FILTERS, _IMAGES = 3, 5, 32
@@ -22,7 +22,7 @@ def check_statistics(make: Callable[[], Iterable[Statistic]]) -> None:
         broken_unless(
             isinstance(statistic, Statistic),
             f"`needs` returned a {name}",
-            "return objects of subclasses of ddeep.statistic.Statistic",
+            "return objects of subclasses of ddeep.statistics.statistic.Statistic",
         )
     broken_unless(
         once == again and [hash(s) for s in once] == [hash(s) for s in again],

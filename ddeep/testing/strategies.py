@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..context import Context
 from ..errors import DdeepError
-from ..evidence import Evidence
-from ..selection import Selection
-from ..specs import StrategySpec, resolve
-from ..strategy import K, choose, needed
+from ..evidence.context import Context
+from ..evidence.evidence import Evidence
+from ..registry.specs import StrategySpec, resolve
+from ..selections.select import K, choose, needed
+from ..selections.selection import Selection
 from .contract import Promise, broken_unless
 from .statistics import check_statistics
 from .toys import CLASSES, FILTERS, Toy, make_toy

@@ -12,11 +12,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from .. import api
-from ..context import Context, Head
-from ..evidence import Evidence
-from ..layers import Layer
-from ..rerun import View, Visit
-from ..statistic import Statistic
+from ..evidence.context import Context, Head
+from ..evidence.evidence import Evidence
+from ..evidence.replay import View, Visit
+from ..networks.layer import Layer
+from ..statistics.statistic import Statistic
 
 CLASSES, FILTERS, PER_CLASS = 4, 6, 12
 LAYER = "body"
@@ -55,7 +55,7 @@ class Toy:
         )
 
     def run(self, visit: Visit | None = None) -> Iterator[View]:
-        """Every batch, run on from what ``visit`` makes of the layer's output; as ``ddeep.rerun`` does."""
+        """Every batch, run on from what ``visit`` makes of the layer's output; as ``ddeep.evidence.replay`` does."""
 
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
             return None if visit is None else visit(output, labels, indices)

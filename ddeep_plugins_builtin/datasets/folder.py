@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ddeep.conversion import are_small, as_tensor_images
+from ddeep.data.class_folders import class_folders, open_class_folders, require_classes
+from ddeep.data.images import FileImages, Images
+from ddeep.data.pixel_cache import are_small, as_tensor_images
 from ddeep.errors import DataError
-from ddeep.folders import class_folders, open_class_folders, require_classes
-from ddeep.images import FileImages, Images
 
 
 def open_folder(data_dir: Path, split: str) -> Images:

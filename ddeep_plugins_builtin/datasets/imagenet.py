@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from ddeep.data.class_folders import open_annotated, open_class_folders
+from ddeep.data.images import FileImages
 from ddeep.errors import DataError
-from ddeep.folders import open_annotated, open_class_folders
-from ddeep.images import FileImages
 
 from .wordnet import imagenet_ids, imagenet_names
 

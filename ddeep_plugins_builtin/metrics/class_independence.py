@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ddeep.context import Context
-from ddeep.metric import SplitEvidence
-from ddeep.selection import Selection
-from ddeep.statistic import Statistic
-from ddeep.statistics import ClassSums, Extremes
+from ddeep.evidence.context import Context
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.selection import Selection
+from ddeep.statistics.basic import ClassSums, Extremes
+from ddeep.statistics.statistic import Statistic
 
 
 def needs(split: str) -> list[Statistic]:

@@ -7,12 +7,12 @@ import warnings
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.context import Context
-from ddeep.evidence import Evidence
-from ddeep.metric import SplitEvidence
-from ddeep.selection import Selection
-from ddeep.statistic import Statistic
-from ddeep.statistics import ClassSums, Extremes
+from ddeep.evidence.context import Context
+from ddeep.evidence.evidence import Evidence
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.selection import Selection
+from ddeep.statistics.basic import ClassSums, Extremes
+from ddeep.statistics.statistic import Statistic
 
 EPSILON = 1e-7
 

@@ -7,9 +7,9 @@ from statistics import NormalDist
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
-from ddeep.context import Context
-from ddeep.metric import SplitEvidence
-from ddeep.selection import Selection
+from ddeep.evidence.context import Context
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.selection import Selection
 
 MOST = 10_000  # images a mixture is fitted to; more change the third digit at most
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddeep.context import Context
-from ddeep.metric import SplitEvidence
-from ddeep.selection import Selection
+from ddeep.evidence.context import Context
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.selection import Selection
 
 from .precision import most_exciting
 

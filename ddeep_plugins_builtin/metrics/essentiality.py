@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ddeep.context import Context
-from ddeep.evaluation import confusion, essentiality, noise_draws
-from ddeep.layers import Layer
-from ddeep.metric import SplitEvidence
-from ddeep.rerun import Rerun
-from ddeep.selection import Selection
+from ddeep.evidence.context import Context
+from ddeep.evidence.replay import Rerun
+from ddeep.heads.ablation import confusion, essentiality, noise_draws
+from ddeep.networks.layer import Layer
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.selection import Selection
 
 DRAWS = 5
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddeep.context import Context
-from ddeep.evaluation import accuracy_by_class, confusion, knockout, predict
-from ddeep.metric import SplitEvidence
-from ddeep.selection import Selection
+from ddeep.evidence.context import Context
+from ddeep.heads.ablation import accuracy_by_class, confusion, knockout, predict
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.selection import Selection
 
 
 def measure(evidence: SplitEvidence, selection: Selection | None, context: Context) -> dict[str, Any]:  # noqa: ARG001

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ddeep.context import Context
-from ddeep.evidence import gather_kept
-from ddeep.metric import SplitEvidence
-from ddeep.selection import Selection
-from ddeep.statistics import TopCounts
+from ddeep.evidence.context import Context
+from ddeep.evidence.evidence import gather_kept
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.selection import Selection
+from ddeep.statistics.basic import TopCounts
 
 CELLS = 2**22  # numbers of a block of pairs at once
 

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ddeep.context import Context
-from ddeep.evidence import Evidence
-from ddeep.metric import SplitEvidence
-from ddeep.selection import Selection
+from ddeep.evidence.context import Context
+from ddeep.evidence.evidence import Evidence
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.selection import Selection
 
 
 def most_exciting(evidence: Evidence, c: int, filters: tuple[int, ...]) -> Bool[Tensor, "n f"]:

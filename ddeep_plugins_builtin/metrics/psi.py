@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from ddeep.context import Context
 from ddeep.errors import ConfigError
-from ddeep.metric import SplitEvidence
-from ddeep.selection import Selection
-from ddeep.statistic import Statistic
-from ddeep.statistics import MassHistogram
+from ddeep.evidence.context import Context
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.selection import Selection
+from ddeep.statistics.basic import MassHistogram
+from ddeep.statistics.statistic import Statistic
 
 MASS = 0.5
 

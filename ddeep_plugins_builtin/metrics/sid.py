@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ddeep.context import Context
-from ddeep.metric import SplitEvidence
-from ddeep.selection import Selection
+from ddeep.evidence.context import Context
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.selection import Selection
 
 LEAST = 1e-5  # mean |activation| below which a map counts as that dark
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ddeep.hookspecs import hookimpl
-from ddeep.specs import ModelFamily, ModelSpec
+from ddeep.registry.hookspecs import hookimpl
+from ddeep.registry.specs import ModelFamily, ModelSpec
 
 from . import cifar_specs, families
 

@@ -12,9 +12,9 @@ from timm.models import PretrainedCfg, get_pretrained_cfg, is_model, list_pretra
 from torch import Tensor, nn
 from torch.nn import ModuleList
 
-from ddeep.downloads import offline
 from ddeep.errors import WeightsError
-from ddeep.specs import Interpolation, ModelSpec, WeightsSpec
+from ddeep.files.downloads import offline
+from ddeep.registry.specs import Interpolation, ModelSpec, WeightsSpec
 
 from .one_head import with_one_linear_head
 

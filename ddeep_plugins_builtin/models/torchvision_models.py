@@ -10,9 +10,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision import models
 
-from ddeep.downloads import offline
 from ddeep.errors import WeightsError
-from ddeep.specs import Interpolation, ModelSpec, WeightsSpec
+from ddeep.files.downloads import offline
+from ddeep.registry.specs import Interpolation, ModelSpec, WeightsSpec
 
 _INTERPOLATIONS: dict[str, Interpolation] = {"bilinear": "bilinear", "bicubic": "bicubic", "nearest": "nearest"}
 

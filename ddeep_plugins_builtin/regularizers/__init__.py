@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ddeep.hookspecs import hookimpl
-from ddeep.specs import RegularizerSpec
+from ddeep.registry.hookspecs import hookimpl
+from ddeep.registry.specs import RegularizerSpec
 
 _HERE = __name__
 

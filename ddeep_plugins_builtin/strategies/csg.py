@@ -7,13 +7,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddeep.context import Context, Head
 from ddeep.errors import SelectionError
-from ddeep.evidence import Evidence
-from ddeep.selection import Selection
-from ddeep.statistic import Statistic
-from ddeep.statistics import ClassSums
-from ddeep.strategy import K
+from ddeep.evidence.context import Context, Head
+from ddeep.evidence.evidence import Evidence
+from ddeep.selections.select import K
+from ddeep.selections.selection import Selection
+from ddeep.statistics.basic import ClassSums
+from ddeep.statistics.statistic import Statistic
 from ddeep_plugins_builtin.regularizers.csg import excess, project
 
 LEARNED = "csg.gate"  # its name among what training with the regularizer csg has left with the weights

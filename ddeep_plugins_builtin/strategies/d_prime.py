@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from ddeep.context import Context
-from ddeep.evidence import Evidence
-from ddeep.statistic import Statistic
-from ddeep.statistics import ClassSquares, ClassSums
-from ddeep.strategy import K
+from ddeep.evidence.context import Context
+from ddeep.evidence.evidence import Evidence
+from ddeep.selections.select import K
+from ddeep.statistics.basic import ClassSquares, ClassSums
+from ddeep.statistics.statistic import Statistic
 
 EPSILON = 1e-7
 

@@ -15,10 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ddeep.context import Context
 from ddeep.errors import ConfigError
-from ddeep.evidence import Evidence
-from ddeep.strategy import K
+from ddeep.evidence.context import Context
+from ddeep.evidence.evidence import Evidence
+from ddeep.selections.select import K
 
 from .training_set import TrainingSet, training_set
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from ddeep.class_means import class_means
-from ddeep.context import Context
-from ddeep.evidence import Evidence
-from ddeep.statistic import Statistic
-from ddeep.statistics import ClassSums
-from ddeep.strategy import K
+from ddeep.evidence.class_means import class_means
+from ddeep.evidence.context import Context
+from ddeep.evidence.evidence import Evidence
+from ddeep.selections.select import K
+from ddeep.statistics.basic import ClassSums
+from ddeep.statistics.statistic import Statistic
 
 
 def needs(ks: Sequence[K]) -> list[Statistic]:  # noqa: ARG001

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.context import Context
-from ddeep.evidence import Evidence
-from ddeep.histograms import ClassHistogram
-from ddeep.statistic import Statistic
-from ddeep.strategy import K
+from ddeep.evidence.context import Context
+from ddeep.evidence.evidence import Evidence
+from ddeep.selections.select import K
+from ddeep.statistics.histograms import ClassHistogram
+from ddeep.statistics.statistic import Statistic
 
 BINS = 16
 

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from ddeep.context import Context
-from ddeep.evidence import Evidence
-from ddeep.selection import Selection, rank_filters
-from ddeep.statistic import Statistic
-from ddeep.statistics import MagnitudeSums, MassTopCounts, TopCounts
-from ddeep.strategy import K
+from ddeep.evidence.context import Context
+from ddeep.evidence.evidence import Evidence
+from ddeep.selections.select import K
+from ddeep.selections.selection import Selection, rank_filters
+from ddeep.statistics.basic import MagnitudeSums, MassTopCounts, TopCounts
+from ddeep.statistics.statistic import Statistic
 
 
 def needs(ks: Sequence[K]) -> list[Statistic]:

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.context import Context, Head
 from ddeep.errors import ConfigError
-from ddeep.evidence import Evidence
-from ddeep.refitting import L2
-from ddeep.selection import Selection
-from ddeep.strategy import K
+from ddeep.evidence.context import Context, Head
+from ddeep.evidence.evidence import Evidence
+from ddeep.heads.refit import L2
+from ddeep.selections.select import K
+from ddeep.selections.selection import Selection
 
 from .sparse_head import Objective, SparseHead, Table, fit, shares
 from .training_set import TrainingSet, training_set

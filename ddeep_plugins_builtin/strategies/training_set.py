@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.context import Context
-from ddeep.evidence import Evidence
+from ddeep.evidence.context import Context
+from ddeep.evidence.evidence import Evidence
 
 MOST_IMAGES = 100_000
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from ddeep.context import Context
-from ddeep.evidence import Evidence
-from ddeep.strategy import K
+from ddeep.evidence.context import Context
+from ddeep.evidence.evidence import Evidence
+from ddeep.selections.select import K
 
 
 def select(evidence: Evidence, k: K, context: Context) -> Float[Tensor, "c k"]:  # noqa: ARG001

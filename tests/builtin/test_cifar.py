@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from ddeep.data.images import FileImages, TensorImages
 from ddeep.errors import DataError
-from ddeep.images import FileImages, TensorImages
 from ddeep_plugins_builtin.datasets import cifar
 from ddeep_plugins_builtin.datasets.cifar import open_cifar10, open_cifar100
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ddeep.specs import resolve
+from ddeep.registry.specs import resolve
 from ddeep_plugins_builtin.models import ddeep_models
 
 CHECKPOINT = Path(__file__).parents[2] / "data/weights/resnet20-12fca82f.th"

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from ddeep.context import Context, Head
-from ddeep.selection import Selection
-from ddeep.statistic import ResponseBatch
-from ddeep.statistics import ClassSums
+from ddeep.evidence.context import Context, Head
+from ddeep.selections.selection import Selection
+from ddeep.statistics.basic import ClassSums
+from ddeep.statistics.statistic import ResponseBatch
 from ddeep_plugins_builtin.strategies import csg
 from tests.evidence import evidence_of
 from tests.reference.csg import learned

@@ -11,9 +11,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from ddeep.context import Context
 from ddeep.errors import ConfigError
-from ddeep.statistic import ResponseBatch
+from ddeep.evidence.context import Context
+from ddeep.statistics.statistic import ResponseBatch
 from ddeep_plugins_builtin.strategies import elastic_net
 from tests.evidence import evidence_of
 from tests.reference import elastic_net as reference

@@ -1,7 +1,7 @@
 import pytest
 
+from ddeep.data.images import FileImages, TensorImages
 from ddeep.errors import DataError
-from ddeep.images import FileImages, TensorImages
 from ddeep_plugins_builtin.datasets.folder import open_folder
 from tests import pictures
 

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
+from ddeep.data.images import FileImages, TensorImages
 from ddeep.errors import DataError
-from ddeep.images import FileImages, TensorImages
 from ddeep_plugins_builtin.datasets.imagenet import open_imagenet
 from ddeep_plugins_builtin.datasets.tiny_imagenet import open_tiny_imagenet
 from ddeep_plugins_builtin.datasets.wordnet import imagenet_ids, imagenet_names, names_of

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from ddeep.context import Context, Head
 from ddeep.errors import ConfigError, DdeepError
-from ddeep.evidence import Evidence
-from ddeep.layers import Layer
-from ddeep.metric import SplitEvidence, find_metric, measure, needed
-from ddeep.rerun import View
-from ddeep.selection import Selection
-from ddeep.statistic import ResponseBatch
+from ddeep.evidence.context import Context, Head
+from ddeep.evidence.evidence import Evidence
+from ddeep.evidence.replay import View
+from ddeep.networks.layer import Layer
+from ddeep.selections.measure import SplitEvidence, find_metric, measure, needed
+from ddeep.selections.selection import Selection
+from ddeep.statistics.statistic import ResponseBatch
 from ddeep_plugins_builtin.metrics import pmi
 from tests.evidence import evidence_of
 from tests.reference import filter_images, knockout

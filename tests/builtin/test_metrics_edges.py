@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from ddeep.context import Context, Head
-from ddeep.metric import SplitEvidence, measure, needed
-from ddeep.selection import Selection
-from ddeep.specs import MetricSpec
-from ddeep.statistic import ResponseBatch
+from ddeep.evidence.context import Context, Head
+from ddeep.registry.specs import MetricSpec
+from ddeep.selections.measure import SplitEvidence, measure, needed
+from ddeep.selections.selection import Selection
+from ddeep.statistics.statistic import ResponseBatch
 from ddeep_plugins_builtin.metrics import ddeep_metrics
 from tests.batches import batch_of, rows
 from tests.evidence import evidence_of

@@ -15,11 +15,11 @@ import torchvision
 from timm.data import resolve_data_config
 from timm.data.transforms_factory import create_transform
 
+from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import PluginError, WeightsError
-from ddeep.plugins import registry
-from ddeep.preprocessing import Preprocessing
-from ddeep.specs import ModelSpec, resolve
-from ddeep.weights import load_strictly, load_weights
+from ddeep.networks.weights import load_strictly, load_weights
+from ddeep.registry.registry import registry
+from ddeep.registry.specs import ModelSpec, resolve
 from ddeep_plugins_builtin.models import timm_models, torchvision_models
 
 
@@ -29,7 +29,7 @@ def find(name: str) -> ModelSpec:
 
 def test_listing_families_imports_neither_library() -> None:
     code = (
-        "import sys; from ddeep.plugins import registry; assert 'timm' in registry().models;"
+        "import sys; from ddeep.registry.registry import registry; assert 'timm' in registry().models;"
         "sys.exit(bool({'torch', 'timm', 'torchvision'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

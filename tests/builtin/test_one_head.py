@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddeep.anatomy import find_anatomy
-from ddeep.layers import Layer
-from ddeep.tracing import example_images
+from ddeep.networks.anatomy import find_anatomy
+from ddeep.networks.layer import Layer
+from ddeep.networks.trace import example_images
 from ddeep_plugins_builtin.models.one_head import JoinedHeads, with_one_linear_head
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ddeep.accuracy import accuracy
-from ddeep.plugins import registry
-from ddeep.preprocessing import Preprocessing
-from ddeep.specs import ModelSpec, WeightsSpec, resolve
-from ddeep.store import sha256_of
+from ddeep.data.preprocessing import Preprocessing
+from ddeep.files.atomic import sha256_of
+from ddeep.heads.accuracy import accuracy
+from ddeep.registry.registry import registry
+from ddeep.registry.specs import ModelSpec, WeightsSpec, resolve
 from ddeep_plugins_builtin.models import cifar_specs
 
 WEIGHTS = Path(cifar_specs.__file__).parents[1] / "weights"

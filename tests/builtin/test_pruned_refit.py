@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddeep.context import Context, Head
 from ddeep.errors import ConfigError
-from ddeep.statistic import ResponseBatch
+from ddeep.evidence.context import Context, Head
+from ddeep.statistics.statistic import ResponseBatch
 from ddeep_plugins_builtin.strategies import pruned_refit
 from ddeep_plugins_builtin.strategies.pruned_refit import (
     gains,

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ddeep.context import Context, Head
 from ddeep.errors import ConfigError, SelectionError
-from ddeep.evidence import Evidence
-from ddeep.layers import Layer
-from ddeep.plugins import registry
-from ddeep.regularization import RegularizerConfig, build_regularizer
-from ddeep.specs import resolve
-from ddeep.statistic import ResponseBatch
-from ddeep.statistics import ClassSums
+from ddeep.evidence.context import Context, Head
+from ddeep.evidence.evidence import Evidence
+from ddeep.networks.layer import Layer
+from ddeep.registry.registry import registry
+from ddeep.registry.specs import resolve
+from ddeep.statistics.basic import ClassSums
+from ddeep.statistics.statistic import ResponseBatch
+from ddeep.training.regularizers import RegularizerConfig, build_regularizer
 from ddeep_plugins_builtin.regularizers import csg
 from ddeep_plugins_builtin.strategies import csg as csg_strategy
 from tests.helpers import Outcome

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ddeep import api
-from ddeep.context import Context, Head
 from ddeep.errors import ConfigError
-from ddeep.evidence import Evidence
-from ddeep.histograms import RankSums
-from ddeep.layers import Layer
-from ddeep.plugins import registry
-from ddeep.specs import StrategySpec, resolve
-from ddeep.statistic import ResponseBatch
-from ddeep.strategy import choose, find_strategy, needed
+from ddeep.evidence.context import Context, Head
+from ddeep.evidence.evidence import Evidence
+from ddeep.networks.layer import Layer
+from ddeep.registry.registry import registry
+from ddeep.registry.specs import StrategySpec, resolve
+from ddeep.selections.select import choose, find_strategy, needed
+from ddeep.statistics.histograms import RankSums
+from ddeep.statistics.statistic import ResponseBatch
 from ddeep_plugins_builtin.strategies import ddeep_strategies
 from ddeep_plugins_builtin.strategies.filter_norm import last_weighted
 from tests.batches import batch_of, batches, rows
@@ -256,9 +256,9 @@ def test_filter_norm_at_a_layer_without_weights_says_so() -> None:
 @pytest.fixture(scope="module")
 def digits() -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
     """The packaged network, and some of the images it knows."""
-    from ddeep.config import SubjectConfig
-    from ddeep.experiment import open_subject
-    from ddeep.loading import Loader
+    from ddeep.data.loader import Loader
+    from ddeep.experiments.run import open_subject
+    from ddeep.experiments.settings import SubjectConfig
 
     subject = open_subject(SubjectConfig(model="resnet20", dataset="digits", device="cpu"))
     loader = Loader(subject.images["test"], subject.network.preprocessing, 64, workers=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ddeep.specs import Spec
+from ddeep.registry.specs import Spec
 from ddeep.testing import BrokenPromise, Check, Unchecked
 from ddeep.testing.contract import _promises
 

@@ -8,15 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddeep.data.images import TensorImages
 from ddeep.errors import DataError
-from ddeep.images import TensorImages
-from ddeep.specs import (
-    DatasetSpec,
-    MetricSpec,
-    StrategySpec,
-)
-from ddeep.statistic import Statistic
-from ddeep.statistics import ClassSums
+from ddeep.registry.specs import DatasetSpec, MetricSpec, StrategySpec
+from ddeep.statistics.basic import ClassSums
+from ddeep.statistics.statistic import Statistic
 
 
 def sums(_ks: Any) -> list[Statistic]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddeep.statistics import ClassSums
+from ddeep.statistics.basic import ClassSums
 from tests.contract.broken import broken
 from tests.contract.good import GOOD_METRIC
 

@@ -10,12 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddeep.specs import (
-    ModelFamily,
-    ModelSpec,
-    WeightsSpec,
-    resolve,
-)
+from ddeep.registry.specs import ModelFamily, ModelSpec, WeightsSpec, resolve
 from tests.contract.broken import broken
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddeep.specs import RegularizerSpec
+from ddeep.registry.specs import RegularizerSpec
 from tests.contract.broken import broken
 
 

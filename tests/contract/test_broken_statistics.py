@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from ddeep.statistic import ResponseBatch, Statistic
-from ddeep.statistics import ClassSums
+from ddeep.statistics.basic import ClassSums
+from ddeep.statistics.statistic import ResponseBatch, Statistic
 from tests.contract.broken import broken
 from tests.contract.good import GOOD_METRIC, GOOD_STRATEGY
 

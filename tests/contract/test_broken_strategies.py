@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddeep.selection import Selection
-from ddeep.statistics import ClassSums
+from ddeep.selections.selection import Selection
+from ddeep.statistics.basic import ClassSums
 from tests.contract.broken import broken
 from tests.contract.good import GOOD_STRATEGY, mean
 

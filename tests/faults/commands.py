@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ddeep.rundir import load
-from ddeep.selection import Selection
+from ddeep.results.run import load
+from ddeep.selections.selection import Selection
 from tests.faults.harness import lost_in_cache
 
 RUN = ("run", "--model", "resnet20", "--strategy", "paper", "--device", "cpu", "--no-refit")

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from ddeep.errors import DdeepError
-from ddeep.plugins import registry
-from ddeep.store import sha256_of
+from ddeep.files.atomic import sha256_of
+from ddeep.registry.registry import registry
 from tests.faults.forked import Forked
 from tests.faults.scenarios import SCENARIOS, Scenario, alike
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddeep.resuming import CHECKPOINT, Checkpoint
-from ddeep.rundir import load, read_run
-from ddeep.selection import Selection
-from ddeep.store import sha256_of
-from ddeep.training_run import SCHEMA as TRAINING
+from ddeep.experiments.train import SCHEMA as TRAINING
+from ddeep.files.atomic import sha256_of
+from ddeep.results.run import load, read_run
+from ddeep.selections.selection import Selection
+from ddeep.training.checkpoint import CHECKPOINT, Checkpoint
 from tests.pictures import class_folders
 
 _CLASSES = {str(digit): 12 for digit in range(10)}

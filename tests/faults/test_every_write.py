@@ -30,9 +30,9 @@ MOST_WRITES = 60
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of images, and a run on them for the commands that start from one."""
-    from ddeep.config import RunConfig
-    from ddeep.experiment import run
-    from ddeep.rundir import save_run
+    from ddeep.experiments.run import run
+    from ddeep.experiments.settings import RunConfig
+    from ddeep.results.run import save_run
 
     folder = tmp_path_factory.mktemp("prepared")
     for split in ("train", "test"):

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from ddeep import locks
-from ddeep import partial as partial_module
 from ddeep.errors import CacheError
-from ddeep.layers import Layer
-from ddeep.partial import PartialPass
-from ddeep.store import new_rows, written_whole
+from ddeep.evidence import resume as partial_module
+from ddeep.evidence.resume import PartialPass
+from ddeep.files import locks
+from ddeep.files.atomic import new_rows, written_whole
+from ddeep.networks.layer import Layer
 from tests.faults.commands import Place, lost, selection_of
 
 LAYER = Layer("layer3.2")
@@ -126,7 +126,7 @@ def test_what_a_killed_pass_left_is_not_trusted_without_its_rows(
 
     monkeypatch.setenv("DDEEP_CACHE", str(tmp_path))
     monkeypatch.setattr(partial_module, "SAVE_EVERY", 0.0)
-    from ddeep.gathering import Gathering
+    from ddeep.evidence.collector import Gathering
 
     images, labels = pictures(40)
     batches, layer, key = batched(images, labels, 10), Layer("relu"), {"some": "pass"}

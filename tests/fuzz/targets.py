@@ -20,30 +20,30 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from ddeep.cache import CacheEntry
-from ddeep.compare_config import CompareConfig
-from ddeep.config import RunConfig, read_config
-from ddeep.conversion import _open as open_converted
-from ddeep.decoding import read_rgb
+from ddeep.data.decoding import read_rgb
+from ddeep.data.pixel_cache import _open as open_converted
+from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import DdeepError
-from ddeep.finetune_config import FinetuneConfig
-from ddeep.finetuning import read_settings
-from ddeep.history import History
-from ddeep.measurement import MeasureConfig
-from ddeep.preprocessing import Preprocessing
-from ddeep.reopening import run_config
-from ddeep.report.comparison_page import read_comparison
-from ddeep.report.findings import Findings
-from ddeep.resuming import Checkpoint
-from ddeep.rundir import read_run
-from ddeep.selection import Selection
-from ddeep.shards import _check as check_shards
-from ddeep.statistics import ClassSums, TopCounts
-from ddeep.store import sha256_of
-from ddeep.train_config import TrainConfig
-from ddeep.trained import describe_file, write_trained
-from ddeep.training_run import read_unfinished
-from ddeep.weights import read_state_dict
+from ddeep.evidence.response_cache import CacheEntry
+from ddeep.experiments.compare_config import CompareConfig
+from ddeep.experiments.finetune import read_settings
+from ddeep.experiments.finetune_config import FinetuneConfig
+from ddeep.experiments.measure import MeasureConfig
+from ddeep.experiments.merge import _check as check_shards
+from ddeep.experiments.reopen import run_config
+from ddeep.experiments.settings import RunConfig, read_config
+from ddeep.experiments.train import read_unfinished
+from ddeep.experiments.train_config import TrainConfig
+from ddeep.files.atomic import sha256_of
+from ddeep.networks.weights import read_state_dict
+from ddeep.networks.weights_file import describe_file, write_trained
+from ddeep.reports.comparison_page import read_comparison
+from ddeep.reports.findings import Findings
+from ddeep.results.run import read_run
+from ddeep.selections.selection import Selection
+from ddeep.statistics.basic import ClassSums, TopCounts
+from ddeep.training.checkpoint import Checkpoint
+from ddeep.training.history import History
 from ddeep_plugins_builtin.datasets.cifar import _CIFAR10, _read
 from tests.fuzz.mutations import damaged, rewritten
 

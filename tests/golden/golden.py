@@ -24,8 +24,8 @@ def golden_part(document: dict[str, Any]) -> dict[str, Any]:
 
 def run_default() -> dict[str, Any]:
     """The document of the run."""
-    from ddeep.config import RunConfig
-    from ddeep.experiment import run
+    from ddeep.experiments.run import run
+    from ddeep.experiments.settings import RunConfig
 
     return run(RunConfig(model="resnet20", strategy="paper", device="cpu")).document
 

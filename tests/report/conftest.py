@@ -10,17 +10,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddeep.compare_config import CompareConfig
-from ddeep.comparison import run_comparison
-from ddeep.comparison_files import save_comparison
-from ddeep.config import RunConfig
-from ddeep.experiment import run
-from ddeep.finetune_config import FinetuneConfig
-from ddeep.finetuning import finetune
-from ddeep.plugins import registry
-from ddeep.report import write_report
-from ddeep.rundir import save_run
-from ddeep.specs import resolve
+from ddeep.experiments.compare import run_comparison
+from ddeep.experiments.compare_config import CompareConfig
+from ddeep.experiments.finetune import finetune
+from ddeep.experiments.finetune_config import FinetuneConfig
+from ddeep.experiments.run import run
+from ddeep.experiments.settings import RunConfig
+from ddeep.registry.registry import registry
+from ddeep.registry.specs import resolve
+from ddeep.reports import write_report
+from ddeep.results.comparison_files import save_comparison
+from ddeep.results.run import save_run
 from tests.pictures import class_folders
 
 LAYERS = ("layer2.2", "layer3.2")  # of comparisons: the second feeds the head

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ddeep.report import write_report
+from ddeep.reports import write_report
 from tests.report.browser import choose, column, complaints, css, one, open_page, opened, press, requests
 from tests.report.conftest import HOSTILE
 

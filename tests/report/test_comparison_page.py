@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ddeep.errors import DataError
-from ddeep.report import write_report
+from ddeep.reports import write_report
 from tests.report.browser import choose, column, complaints, css, one, open_page, opened, press, requests
 from tests.report.conftest import HOSTILE, LAYERS
 from tests.report.pages import read, references, visible

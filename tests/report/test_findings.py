@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from ddeep.errors import DataError
-from ddeep.experiment import open_subject
-from ddeep.reopening import run_config
-from ddeep.report import write_report
-from ddeep.report.depth import spread_layers
-from ddeep.report.findings import TOP, Findings, find
-from ddeep.rundir import load
+from ddeep.experiments.reopen import run_config
+from ddeep.experiments.run import open_subject
+from ddeep.reports import write_report
+from ddeep.reports.depth import spread_layers
+from ddeep.reports.findings import TOP, Findings, find
+from ddeep.results.run import load
 from tests.helpers import Distributions
 from tests.report.conftest import make_run
 from tests.report.pages import read, visible
@@ -244,7 +244,7 @@ def test_changed_images_are_not_used(folder_run: Callable[..., Path]) -> None:
 HOLES = """
 import torch
 from ddeep import DatasetSpec, hookimpl
-from ddeep.images import TensorImages
+from ddeep.data.images import TensorImages
 
 
 def opened(data_dir, split):

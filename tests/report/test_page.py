@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from ddeep.config import RunConfig
 from ddeep.console import clean
 from ddeep.errors import DataError
-from ddeep.figures import readable_on, steps
-from ddeep.finetune_config import FinetuneConfig
-from ddeep.report import write_report
-from ddeep.report.findings import find
-from ddeep.report.heat import LEVELS, heat_table, number, shade
-from ddeep.report.page import command, finetune_command
-from ddeep.report.strips import MOST_TILES, shown_images
-from ddeep.report.views import MOST_CELLS, filter_order, shared_filters, shown_classes
+from ddeep.experiments.finetune_config import FinetuneConfig
+from ddeep.experiments.settings import RunConfig
+from ddeep.reports import write_report
+from ddeep.reports.findings import find
+from ddeep.reports.heat import LEVELS, heat_table, number, shade
+from ddeep.reports.page import command, finetune_command
+from ddeep.reports.strips import MOST_TILES, shown_images
+from ddeep.reports.style import readable_on, steps
+from ddeep.reports.views import MOST_CELLS, filter_order, shared_filters, shown_classes
 from tests.helpers import Outcome
 from tests.report.conftest import HOSTILE
 from tests.report.pages import read, references, visible

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddeep.layers import Layer
-from ddeep.preprocessing import Preprocessing
-from ddeep.report import write_report
-from ddeep.report.findings import find
-from ddeep.report.tiles import SIDE, activation_maps, on_the_image, spotlight
-from ddeep.trained import write_trained
+from ddeep.data.preprocessing import Preprocessing
+from ddeep.networks.layer import Layer
+from ddeep.networks.weights_file import write_trained
+from ddeep.reports import write_report
+from ddeep.reports.findings import find
+from ddeep.reports.tiles import SIDE, activation_maps, on_the_image, spotlight
 from tests.helpers import Distributions
 from tests.pictures import class_folders
 from tests.report.conftest import make_run

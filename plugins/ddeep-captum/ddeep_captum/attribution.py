@@ -10,11 +10,11 @@ from captum.attr import IntegratedGradients
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.context import Context, Head
-from ddeep.evidence import Evidence
-from ddeep.metric import SplitEvidence
-from ddeep.selection import Selection
-from ddeep.strategy import K
+from ddeep.evidence.context import Context, Head
+from ddeep.evidence.evidence import Evidence
+from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.select import K
+from ddeep.selections.selection import Selection
 
 STEPS = 32  # of Gauss-Legendre quadrature: the softmax along a line is smooth
 _CHUNK = 64  # images at once: STEPS copies of each are in memory

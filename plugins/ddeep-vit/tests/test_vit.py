@@ -9,11 +9,11 @@ import torch
 from ddeep_vit import build, ddeep_models
 
 import ddeep
-from ddeep.anatomy import find_layers
-from ddeep.config import RunConfig
-from ddeep.experiment import run
-from ddeep.tracing import example_images
-from ddeep.weights import load_strictly, load_weights
+from ddeep.experiments.run import run
+from ddeep.experiments.settings import RunConfig
+from ddeep.networks.anatomy import find_layers
+from ddeep.networks.trace import example_images
+from ddeep.networks.weights import load_strictly, load_weights
 
 (SPEC,) = ddeep_models()
 

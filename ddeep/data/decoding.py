@@ -1,0 +1,144 @@
+"""One image file to RGB pixels, with Pillow. Files are not trusted."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ..errors import DataError
+from .preprocessing import MAX_PIXELS, Preprocessing
+
+# Pillow hands the first two to other programs (Ghostscript, the Windows GDI), which a picture has no business to start,
+# and only recognises the rest.
+_UNREAD = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+_COMMON = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+_ORIENTATION = 0x0112  # the EXIF tag
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@cache
+def image_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read, the common ones first."""
+    Image.init()
+    return (*_COMMON, *sorted(set(Image.OPEN) - set(_COMMON) - _UNREAD))
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Lower-case file name endings, dot included, of the formats that are read."""
+    formats = set(image_formats())
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """Decode a file to an upright RGB image; grey, palette, CMYK and 16-bit images are converted, alpha is dropped.
+
+    Raises DataError, naming the file, for anything that is not a whole image of reasonable size.
+    """
+    try:
+        # Ignored: Pillow's remarks about odd metadata, and about sizes that the check below refuses.
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=image_formats()) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            image.load()
+            return _upright(_as_rgb(image), _orientation(image))
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{_shown(path)} claims more than {MAX_PIXELS:,} pixels. Make it smaller or remove it."
+        ) from error
+    except DataError as error:
+        raise DataError(f"{_shown(path)}: {error}") from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
+        reason = _reason(error)
+        raise DataError(f"{_shown(path)} does not decode as an image ({reason}). Replace or remove it.") from error
+
+
+def pixels_of(image: Image.Image) -> UInt8[Tensor, "h w 3"]:
+    """The pixels of an RGB image."""
+    return torch.from_numpy(np.array(image, dtype=np.uint8))
+
+
+def fitted_pixels(path: Path, preprocessing: Preprocessing) -> UInt8[Tensor, "s s 3"]:
+    """Decode, resize and crop one file. Resampling is Pillow's, on 8-bit pixels, as in torchvision."""
+    image = read_rgb(path)
+    try:
+        height, width = preprocessing.resized(image.height, image.width)
+    except DataError as error:
+        raise DataError(f"{_shown(path)}: {error}") from error
+    if (width, height) != image.size:
+        image = image.resize((width, height), _RESAMPLING[preprocessing.interpolation])
+    top, left = preprocessing.corner(height, width)
+    return pixels_of(image.crop((left, top, left + preprocessing.size, top + preprocessing.size)))
+
+
+def exact_pixels(path: Path, height: int, width: int) -> UInt8[Tensor, "h w 3"]:
+    """Decode one file that must have exactly this size."""
+    image = read_rgb(path)
+    if (image.height, image.width) != (height, width):
+        raise DataError(f"{_shown(path)} has {image.width} × {image.height} pixels, others have {width} × {height}.")
+    return pixels_of(image)
+
+
+def load_image(path: Path | str, preprocessing: Preprocessing) -> Float32[Tensor, "1 3 s s"]:
+    """One image file as a batch of one, ready for the network."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"There is no image {_shown(path)}.")
+    return preprocessing.normalise(fitted_pixels(path, preprocessing).unsqueeze(0))
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 (as stored) to 8. Broken EXIF data are common, and no reason to refuse a picture that decodes."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise DataError("Floating-point pixels have no fixed range. Save it with 8 bits per channel.")
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image.convert("RGB")
+    # convert() would clip 16-bit values at 255 and turn the picture white.
+    values = np.asarray(image, dtype=np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise DataError("Its integer pixels exceed 16 bits. Save it with 8 bits per channel.")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+
+
+def _shown(path: Path) -> str:
+    """The path with control characters escaped: file names are not trusted on a terminal."""
+    return repr(str(path))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "no known image format"
+    text = str(error).splitlines()
+    return text[0] if text and text[0] else type(error).__name__

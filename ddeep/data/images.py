@@ -1,0 +1,92 @@
+"""What a dataset opens to: labelled images, in memory or on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from ..errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class TensorImages:
+    """All images as one tensor, in RGB, channels last.
+
+    ``labels`` index into ``classes``, which may name more classes than there are images of. ``content_hash`` (hex
+    sha256) covers pixels, labels and class names; it keys every cache: use ``TensorImages.of``. Raises DataError for
+    no images, labels out of range and class names given twice.
+    """
+
+    pixels: UInt8[Tensor, "n h w 3"]
+    labels: Int64[Tensor, " n"]
+    classes: tuple[str, ...]
+    content_hash: str
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4 or self.pixels.shape[3] != 3:
+            given = f"{tuple(self.pixels.shape)} {self.pixels.dtype}"
+            raise DataError(f"Images in memory are uint8 (n, height, width, 3), not {given}.")
+        _check(len(self.pixels), self.labels, self.classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def of(cls, pixels: UInt8[Tensor, "n h w 3"], labels: Int64[Tensor, " n"], classes: Sequence[str]) -> TensorImages:
+        """Images with their content hash computed."""
+        pixels = pixels.contiguous()
+        digest = hashlib.sha256(pixels.numpy().data).hexdigest()
+        return cls(pixels, labels, tuple(classes), content_hash(digest, tuple(pixels.shape), labels, classes))
+
+
+@dataclass(frozen=True, eq=False)
+class FileImages:
+    """Images that stay on disk and are decoded batch by batch.
+
+    ``labels`` index into ``classes``, which may name more classes than there are images of. ``content_hash`` (hex
+    sha256) changes when any file does, without reading all of them. Raises DataError as TensorImages does.
+    """
+
+    files: Sequence[Path]
+    labels: Int64[Tensor, " n"]
+    classes: tuple[str, ...]
+    content_hash: str
+
+    def __post_init__(self) -> None:
+        _check(len(self.files), self.labels, self.classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def _check(count: int, labels: Tensor, classes: Sequence[str]) -> None:
+    if count == 0:
+        raise DataError("The dataset holds no images.")
+    if labels.dtype != torch.int64 or labels.shape != (count,):
+        raise DataError(f"{count} images need {count} int64 labels, not {tuple(labels.shape)} {labels.dtype}.")
+    low, high = (int(end) for end in labels.aminmax())
+    if low < 0 or high >= len(classes):
+        out = low if low < 0 else high
+        raise DataError(f"Label {out} is out of range: the dataset has the classes 0 to {len(classes) - 1}.")
+    if len(set(classes)) < len(classes):
+        twice = next(name for index, name in enumerate(classes) if name in classes[:index])
+        raise DataError(f"Two classes are named {twice!r}. Give every class a name of its own.")
+
+
+Images: TypeAlias = TensorImages | FileImages
+
+
+def content_hash(
+    pixels_sha256: str, shape: tuple[int, ...], labels: Int64[Tensor, " n"], classes: Sequence[str]
+) -> str:
+    """Hex sha256 of images in memory, from the sha256 of their pixels: the same for every disk format."""
+    text = json.dumps([pixels_sha256, list(shape), labels.tolist(), list(classes)])
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,220 @@
+"""Images to normalised batches: slices of a tensor in memory, or files decoded by worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..errors import ConfigError, DataError
+from .decoding import fitted_pixels
+from .images import FileImages, Images, TensorImages
+from .preprocessing import Preprocessing
+
+Decode: TypeAlias = Callable[[Path], UInt8[Tensor, "h w 3"]]
+
+
+class Batch(NamedTuple):
+    """Normalised images with their labels and their positions in the dataset, all on one device."""
+
+    images: Float[Tensor, "n 3 s s"]
+    labels: Int64[Tensor, " n"]
+    indices: Int64[Tensor, " n"]
+
+
+class Decoded(NamedTuple):
+    """What a worker process sends back: pixels of the files that decoded, and a message for each that did not."""
+
+    pixels: UInt8[Tensor, "n h w 3"]
+    indices: Int64[Tensor, " n"]
+    errors: list[str]
+
+
+class Loader:
+    """Iterate images in batches, in the order of the dataset.
+
+    With several processes (``world``), batch i of the one-process order goes to process ``rank`` = i % world, so that
+    together they see exactly the same batches. The ``first`` batches of this process are left out. ``workers`` are
+    processes decoding files (default: one per processor, at most 8; 0 decodes in this process). ``skip_bad`` leaves
+    out files that do not decode, counts them in ``skipped`` and keeps the first messages in ``complaints``; without it
+    the first of them raises DataError.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        first: int = 0,
+        workers: int | None = None,
+        skip_bad: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"The batch size must be 1 or more, not {batch_size}.")
+        self.images = images
+        self.preprocessing = preprocessing
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.skip_bad = skip_bad
+        self.skipped = 0
+        self.complaints: list[str] = []
+        self._workers = default_workers(world) if workers is None else workers
+        self._batches = range(rank, -(-len(images) // batch_size), world)[first:]
+
+    def __len__(self) -> int:
+        """How many batches this process sees (bad files may empty some of them)."""
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.skipped, self.complaints = 0, []
+        if isinstance(self.images, TensorImages):
+            return self._from_memory(self.images)
+        return self._from_files(self.images)
+
+    def _from_memory(self, images: TensorImages) -> Iterator[Batch]:
+        for number in self._batches:
+            part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            pixels = self.preprocessing.fit(self._moved(images.pixels[part]))
+            yield self._batch(pixels, images.labels[part], self._indices(number))
+
+    def _from_files(self, images: FileImages) -> Iterator[Batch]:
+        wanted = [self._indices(number) for number in self._batches]
+        decode = partial(fitted_pixels, preprocessing=self.preprocessing)
+        pinned = self.device.type == "cuda"
+        for decoded in decode_batches(images.files, wanted, decode, self._workers, pinned=pinned):
+            if decoded.errors and not self.skip_bad:
+                raise DataError(decoded.errors[0])
+            self.skipped += len(decoded.errors)
+            self.complaints += decoded.errors[: 10 - len(self.complaints)]
+            if len(decoded.indices):
+                labels = images.labels[decoded.indices]
+                yield self._batch(self._moved(decoded.pixels), labels, decoded.indices)
+
+    def _indices(self, number: int) -> Int64[Tensor, " n"]:
+        start = number * self.batch_size
+        return torch.arange(start, min(start + self.batch_size, len(self.images)))
+
+    def _batch(
+        self, fitted: UInt8[Tensor, "n s s 3"], labels: Int64[Tensor, " n"], indices: Int64[Tensor, " n"]
+    ) -> Batch:
+        inputs = self.preprocessing.normalise(fitted).to(self.dtype)
+        return Batch(inputs, self._moved(labels), self._moved(indices))
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        if self.device.type == "cuda" and not tensor.is_pinned():
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
+
+def default_workers(world: int = 1) -> int:
+    """Decoding processes for each of ``world`` processes: one per processor that may be used, at most 8."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, processors // world))
+
+
+def decode_batches(
+    files: Sequence[Path],
+    wanted: Sequence[Int64[Tensor, " _"]],
+    decode: Decode,
+    workers: int,
+    *,
+    pinned: bool = False,
+) -> Iterator[Decoded]:
+    """Decode ``files`` batch by batch, in the order of ``wanted``, a few batches ahead of the reader.
+
+    ``decode(path)`` returns pixels of one shape for all files, or raises DataError; it is sent to other processes.
+    """
+    workers = min(workers, len(wanted))
+    loader: DataLoader[Decoded] = DataLoader(
+        _Batches(files, wanted, decode),
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=pinned,
+        worker_init_fn=partial(_end_with, os.getpid()),
+        # Starting a process afresh would import torch again; and the parent of a forked one is this process.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        generator=torch.Generator(),  # or every pass would move on the random numbers of all else
+    )
+    try:
+        yield from _started(loader)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            "A process that decodes images died, most likely for want of memory (or of shared memory, /dev/shm). "
+            "Try a smaller --batch-size."
+        ) from error
+
+
+def _started(loader: DataLoader[Decoded]) -> Iterator[Decoded]:
+    """An iterator whose workers leave signals to this process, and whose next() reports a worker that died."""
+    # Workers inherit the mask: Ctrl-C reaches this process alone.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if threading.current_thread() is threading.main_thread():
+            # torch has set one that raises a dead worker's error in whatever code happens to run.
+            signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+
+
+def _end_with(parent: int, _number: int) -> None:
+    """Make a worker end soon after ``parent``. torch's own watch misses one that dies while its workers start.
+
+    And quietly: a parent that Ctrl-C has stopped no longer takes what a thread of the worker is about to send.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, BrokenPipeError | ConnectionResetError):
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = report
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class _Batches(Dataset[Any]):
+    """Item i is batch i, decoded: one tensor to send instead of one per image. Errors travel as text."""
+
+    def __init__(self, files: Sequence[Path], wanted: Sequence[Tensor], decode: Decode) -> None:
+        self.files = files
+        self.wanted = wanted
+        self.decode = decode
+
+    def __len__(self) -> int:
+        return len(self.wanted)
+
+    def __getitem__(self, number: int) -> Decoded:
+        pixels, indices, errors = [], [], []
+        for index in self.wanted[number].tolist():
+            try:
+                pixels.append(self.decode(self.files[index]))
+                indices.append(index)
+            except DataError as error:
+                errors.append(str(error))
+        stacked = torch.stack(pixels) if pixels else torch.empty(0, 0, 0, 3, dtype=torch.uint8)
+        return Decoded(stacked, torch.tensor(indices, dtype=torch.int64), errors)

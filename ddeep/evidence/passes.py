@@ -1,0 +1,192 @@
+"""A pass over a split: in one process or several, resumed where it was killed, its outcome in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .. import console
+from ..data.loader import Loader
+from ..errors import DdeepError
+from ..networks.inference import prepare
+from ..networks.layer import Layer
+from ..statistics.basic import ClassCounts
+from ..statistics.statistic import Statistic
+from . import processes
+from .collector import Gathering, ImageBatch
+from .evidence import Evidence
+from .resume import PartialPass
+
+if TYPE_CHECKING:
+    from .subject import Split, Subject
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass gathers: the first rounds of ``requests``, and the responses of the layers in ``writing``."""
+
+    split: Split
+    requests: Mapping[Layer, list[Statistic]]
+    writing: frozenset[Layer]
+
+
+@dataclass
+class Share:
+    """A process's part of a pass: every ``world``-th batch, from batch ``rank`` on.
+
+    ``seen`` says which images it has read, ``skipped`` how many it could not.
+    """
+
+    subject: Subject
+    wanted: Pass
+    rank: int = 0
+    world: int = 1
+    skipped: int = 0
+    seen: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        images = len(self.subject.images[self.wanted.split])
+        self.seen = torch.zeros(images, dtype=torch.bool, device=self.subject.device)
+
+    def key(self) -> dict[str, Any]:
+        """What the share depends on, for the folder of an unfinished pass."""
+        layers = {layer.name: [repr(s) for s in statistics] for layer, statistics in self.wanted.requests.items()}
+        entries = [self.subject.entry(self.wanted.split, layer).key for layer in self.wanted.requests]
+        part = [self.rank, self.world, self.subject.batch_size, self.subject.skip_bad]
+        writing = sorted(layer.name for layer in self.wanted.writing)
+        return {"entries": entries, "statistics": layers, "writing": writing, "part": part}
+
+    def gather(self, partial: PartialPass) -> Gathering:
+        """Run the share's batches, going on where an interrupted attempt stopped."""
+        subject, images = self.subject, self.subject.images[self.wanted.split]
+
+        def keep(layer: Layer, filters: int) -> Tensor | None:
+            return partial.rows(layer, len(images), filters) if layer in self.wanted.writing else None
+
+        gathering = Gathering(
+            prepare(subject.network.module, list(self.wanted.requests), subject.device, subject.example),
+            self.wanted.requests,
+            classes=len(subject.classes),
+            device=subject.device,
+            precision=subject.precision,
+            keep=keep,
+        )
+        done = partial.resume(gathering, self.seen)
+        loader = Loader(
+            images,
+            subject.network.preprocessing,
+            subject.batch_size,
+            subject.device,
+            rank=self.rank,
+            world=self.world,
+            first=done,
+            skip_bad=subject.skip_bad,
+        )
+        with console.progress(f"Evidence ({self.wanted.split} split)", total=len(images)) as advance:
+            advance(int(self.seen.sum()))
+
+            def after(count: int) -> None:
+                nonlocal done
+                done += 1
+                advance(count * self.world)
+                partial.save_now_and_then(done, self.seen, gathering)
+
+            gathering.run(self._labelled(loader), after)
+        self.skipped = loader.skipped
+        if loader.skipped:
+            console.warn(
+                f"{loader.skipped} images of the {self.wanted.split} split were skipped, "
+                f"the first: {loader.complaints[0]}"
+            )
+        return gathering
+
+    def _labelled(self, loader: Loader) -> Iterator[ImageBatch]:
+        """The batches, labelled with the network's outputs; what they hold is noted as seen."""
+        labels = self.subject.labels(self.wanted.split).to(self.subject.device)
+        for batch in loader:
+            self.seen[batch.indices] = True
+            yield batch._replace(labels=labels[batch.indices])
+
+
+def run_pass(subject: Subject, wanted: Pass) -> dict[Layer, Evidence]:
+    """Run a pass with all processes; its outcome is in the cache, and returned.
+
+    Images that were skipped leave no row in the kept responses, and nothing in the cache.
+    """
+    if processes.world() > 1:
+        processes.tell(wanted)
+    return _run(Share(subject, wanted, processes.rank(), processes.world()))
+
+
+def serve(subject: Subject) -> None:
+    """Work for rank 0 until it needs no more."""
+    while (wanted := processes.told()) is not None:
+        _run(Share(subject, wanted, processes.rank(), processes.world()))
+
+
+def _run(share: Share) -> dict[Layer, Evidence]:
+    with PartialPass(share.key()) as partial:
+        found = run_share(share, partial) if share.world == 1 else _run_together(share, partial)
+        if share.rank == 0:
+            for layer, evidence in found.items():
+                _store(share, partial, layer, evidence)
+    return found
+
+
+def run_share(share: Share, partial: PartialPass) -> dict[Layer, Evidence]:
+    """The evidence of one share by itself."""
+    return share.gather(partial).finish(share.wanted.split)
+
+
+def _run_together(share: Share, partial: PartialPass) -> dict[Layer, Evidence]:
+    """All processes' evidence, merged in each; all rows at rank 0. A failure in one ends all with its message."""
+    device, split = share.subject.device, share.wanted.split
+    problem, gathering = None, None
+    try:
+        gathering = share.gather(partial)
+    except Exception as error:
+        problem = str(error) if isinstance(error, DdeepError) else f"{type(error).__name__}: {error}"
+    processes.raise_together(problem)
+    assert gathering is not None
+    filters = {layer: gathered.filters for layer, gathered in gathering.layers.items()}
+    for layer, count in processes.agreed(filters).items():
+        if layer not in gathering.layers:  # fewer batches than processes: this one had none
+            gathering.begin(layer, count)
+    found, problem = {}, None
+    try:
+        found = {layer: gathering.layers[layer].finish(layer, split) for layer in share.wanted.requests}
+    except DdeepError as error:
+        problem = str(error)
+    processes.raise_together(problem)
+    for layer, evidence in found.items():
+        for statistic in evidence.statistics:
+            processes.merge(statistic, device)
+        evidence.class_counts = evidence[ClassCounts()].counts
+        if layer in share.wanted.writing:
+            assert evidence.responses is not None
+            processes.collect_rows(share.seen.cpu(), evidence.responses, device)
+    share.seen, share.skipped = processes.total(share.seen, share.skipped)
+    return found
+
+
+def _store(share: Share, partial: PartialPass, layer: Layer, evidence: Evidence) -> None:
+    """Put a layer's finished evidence into the cache, and let go of what skipped images left empty."""
+    entry = share.subject.entry(share.wanted.split, layer)
+    labels = share.subject.labels(share.wanted.split)
+    kept = layer in share.wanted.writing
+    if share.skipped:
+        seen = share.seen.cpu()
+        if kept and evidence.responses is not None:
+            evidence.responses, evidence.labels = evidence.responses[seen].clone(), labels[seen]
+        return
+    for statistic in evidence.statistics:
+        if statistic.extras or not kept:
+            entry.save(statistic, evidence.filters)
+    if kept:
+        partial.flush()
+        entry.adopt(partial.path(layer))
+        evidence.labels = labels

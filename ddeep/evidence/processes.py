@@ -1,0 +1,144 @@
+"""Several processes, started by torchrun or accelerate launch: who is who, and how they share what they gathered.
+
+Rank 0 runs the command. The other ranks serve it: they wait for a pass over the images, run their batches of it, hand
+over what they gathered, and wait again. So only rank 0 decides, writes and prints, and nothing after a pass need know
+that there were several processes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import PartialState
+from torch import Tensor
+
+from ..errors import PeerError
+from ..networks.layer import Layer
+from ..statistics.statistic import Reduction, Statistic
+
+ROWS_AT_ONCE = 65536  # responses sent in one message
+_OPERATIONS: dict[Reduction, Any] = {
+    "sum": dist.ReduceOp.SUM,
+    "min": dist.ReduceOp.MIN,
+    "max": dist.ReduceOp.MAX,
+}
+
+
+class Dismissed(SystemExit):
+    """A serving process has done its part and ends well."""
+
+
+def rank() -> int:
+    """This process's number, 0 the one in charge."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world() -> int:
+    """How many processes work together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def connect(device: torch.device) -> torch.device:
+    """Join the other processes, if any: gloo on the CPU, NCCL on GPUs. Returns this process's own device."""
+    if world() == 1:
+        return device
+    state = PartialState(cpu=device.type == "cpu")
+    return state.device if device.type == "cuda" and device.index is None else device
+
+
+def tell(message: object) -> None:
+    """Rank 0 tells the serving ranks what to do next."""
+    dist.broadcast_object_list([message], src=0)
+
+
+def told() -> Any:
+    """A serving rank waits for what rank 0 tells."""
+    box: list[Any] = [None]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def leave() -> None:
+    """Take leave of the other processes; if this is rank 0, they are let go."""
+    if not dist.is_initialized():
+        return
+    try:
+        if rank() == 0:
+            tell(None)
+    except RuntimeError:
+        pass  # they are gone already
+    finally:
+        dist.destroy_process_group()
+
+
+def raise_together(problem: str | None) -> None:
+    """Meet the other processes; if any has a ``problem``, raise the first in all of them, and part."""
+    problems: list[str | None] = [None] * world()
+    dist.all_gather_object(problems, problem)
+    first = next((number for number, text in enumerate(problems) if text is not None), None)
+    if first is not None:
+        dist.destroy_process_group()
+        raise PeerError(f"Process {first} of {world()}: {problems[first]}")
+
+
+def merge(statistic: Statistic, device: torch.device) -> None:
+    """Merge a statistic's accumulators over all processes, by all-reduce where its merge is the plain one."""
+    if type(statistic).merge is Statistic.merge:
+        state = statistic.state()
+        for name, reduction in statistic.reductions().items():
+            shared = state[name].to(device)
+            dist.all_reduce(shared, _OPERATIONS[reduction])
+            state[name] = shared.cpu()
+        statistic.load_state(state)
+        return
+    states: list[dict[str, Tensor]] = [{}] * world()
+    dist.all_gather_object(states, statistic.state())
+    _merge_in_order(statistic, states)
+
+
+def _merge_in_order(statistic: Statistic, states: list[dict[str, Tensor]]) -> None:
+    """Merge the states of ranks 0, 1, … in that order, so that every process ends with the same."""
+    statistic.load_state(states[0])
+    for state in states[1:]:
+        other = statistic.twin()
+        other.load_state(state)
+        statistic.merge(other)
+
+
+def agreed(filters: dict[Layer, int]) -> dict[Layer, int]:
+    """What any process knows of the layers' numbers of filters."""
+    known: list[dict[Layer, int]] = [{}] * world()
+    dist.all_gather_object(known, filters)
+    return {layer: count for part in known for layer, count in part.items()}
+
+
+def total(seen: Tensor, skipped: int) -> tuple[Tensor, int]:
+    """The images that any process has seen, and how many all have skipped."""
+    union = seen.to(torch.uint8)
+    dist.all_reduce(union, dist.ReduceOp.MAX)
+    count = torch.tensor([skipped], device=seen.device)
+    dist.all_reduce(count)
+    return union.bool(), int(count)
+
+
+def collect_rows(seen: Tensor, rows: Tensor, device: torch.device) -> None:
+    """Bring the rows that each process has ``seen`` into rank 0's ``rows``, a part at a time."""
+    mine = seen.nonzero()[:, 0]
+    counts: list[int] = [0] * world()
+    dist.all_gather_object(counts, len(mine))
+    if rank() > 0:
+        for indices in torch.split(mine, ROWS_AT_ONCE) if len(mine) else ():
+            dist.send(indices.to(device), dst=0)
+            dist.send(rows[indices].to(device), dst=0)
+        return
+    for source in range(1, world()):
+        for start in range(0, counts[source], ROWS_AT_ONCE):
+            size = min(ROWS_AT_ONCE, counts[source] - start)
+            indices = torch.empty(size, dtype=torch.int64, device=device)
+            values = torch.empty(size, rows.shape[1], device=device)
+            dist.recv(indices, src=source)
+            dist.recv(values, src=source)
+            rows[indices.cpu()] = values.cpu()

@@ -1,0 +1,220 @@
+"""The response cache: responses and statistics on disk, keyed by the content of everything they depend on.
+
+An entry is written under a temporary name and renamed, and its hash is checked before it is used: a half-written or
+damaged entry is removed and gathered again, never trusted. Two commands may fill one entry at once; the first wins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .. import console
+from ..errors import CacheError
+from ..files.atomic import cache_root, map_array, sha256_of, written_whole
+from ..files.json import read_object
+from ..files.locks import is_temporary, remove_dead, remove_temporaries
+from ..statistics.statistic import Statistic
+
+PARTS = ("responses", "passes", "datasets")  # folders under the cache's root
+VERSION = 1  # of the computation: raise it when responses or statistics change their meaning
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """What is known of one layer over one split. ``key`` holds the hashes and settings it depends on."""
+
+    key: dict[str, Any]
+    root: Path = field(default_factory=lambda: cache_root() / "responses")
+
+    @property
+    def folder(self) -> Path:
+        """Where it lives."""
+        text = json.dumps({**self.key, "version": VERSION}, sort_keys=True)
+        return self.root / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def responses(self) -> Float[Tensor, "n k"] | None:
+        """The cached responses, memory-mapped, or None."""
+        folder = self.folder / "responses"
+        try:
+            about = read_object(folder / "about.json")
+            if about["sha256"] != sha256_of(folder / "responses.npy"):
+                raise ValueError("its content does not match its hash")
+            rows = map_array(folder / "responses.npy", "c")
+            if rows.dtype != np.float32 or rows.ndim != 2:
+                raise ValueError(f"it holds {rows.ndim} dimensions of {rows.dtype}")
+            return torch.from_numpy(rows)
+        except FileNotFoundError:
+            if folder.exists():
+                self._discard(folder, "a part of it is missing")
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            self._discard(folder, str(error))
+        return None
+
+    def adopt(self, path: Path) -> None:
+        """Take a finished file of responses, ``(N, K)`` float32 in numpy's format, by renaming it."""
+        final = self.folder / "responses"
+        try:
+            with written_whole(final) as temporary:
+                temporary.mkdir(parents=True)
+                images, filters = map_array(path, "r").shape
+                path.replace(temporary / "responses.npy")
+                digest = sha256_of(temporary / "responses.npy")
+                about = {"sha256": digest, "images": images, "filters": filters, "key": self.key}
+                (temporary / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True))
+        except CacheError:
+            if not (final / "about.json").exists():  # else another command was first, and its entry is as good
+                raise
+
+    def load(self, statistic: Statistic, classes: int) -> int | None:
+        """Fill ``statistic`` from its saved state and return its number of filters; None if none can be trusted."""
+        path = self._state_path(statistic)
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            if about.get("sha256") != _digest(state):
+                raise ValueError("its content does not match its hash")
+            filters = int(about["filters"])
+            if _form(state) != _expected_form(statistic, classes, filters):
+                raise ValueError("its shapes are not those expected")
+        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, TypeError, OverflowError) as error:
+            self._discard(path, str(error))
+            return None
+        statistic.load_state(state)
+        return filters
+
+    def save(self, statistic: Statistic, filters: int) -> None:
+        """Keep the state of a finished statistic."""
+        state = statistic.state()
+        about = {"sha256": _digest(state), "statistic": repr(statistic), "filters": str(filters)}
+        with written_whole(self._state_path(statistic)) as temporary:
+            save_file(state, temporary, metadata=about)
+
+    def _state_path(self, statistic: Statistic) -> Path:
+        kind = type(statistic)
+        name = f"{kind.__module__}.{statistic!r}.{code_hash([kind])}"
+        return self.folder / f"{kind.__name__}-{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
+
+    def _discard(self, path: Path, reason: str) -> None:
+        console.warn(f"The cache entry {path} cannot be trusted ({reason}); it is gathered again.")
+        with suppress(OSError):  # what cannot be removed is refused again the next time
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def code_hash(kinds: Iterable[type]) -> str:
+    """Hex sha256 of the files that define ``kinds``: what an edited network or statistic gathers is another thing.
+
+    torch's own classes count by its version, classes without a file by their names.
+    """
+    digest = hashlib.sha256(torch.__version__.encode())
+    strangers = {kind for kind in kinds if kind.__module__.partition(".")[0] != "torch"}
+    for kind in sorted(strangers, key=lambda kind: (kind.__module__, kind.__qualname__)):
+        digest.update(f"{kind.__module__}.{kind.__qualname__}".encode())
+        try:
+            digest.update(Path(inspect.getfile(kind)).read_bytes())
+        except (OSError, TypeError):
+            continue
+    return digest.hexdigest()
+
+
+def _form(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
+
+
+def _expected_form(statistic: Statistic, classes: int, filters: int) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    empty = statistic.twin()
+    empty.start(classes, filters, "meta")  # where a number of filters that is made up takes no memory
+    return {name: (getattr(empty, name).shape, getattr(empty, name).dtype) for name in statistic.reductions()}
+
+
+def _digest(state: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class CacheRecord:
+    """One entry as `ddeep cache` lists it."""
+
+    folder: Path
+    about: dict[str, Any]
+    nbytes: int
+
+
+def cache_records() -> list[CacheRecord]:
+    """All entries of the response cache, the largest first."""
+    root = cache_root() / "responses"
+    records = []
+    for folder in root.iterdir() if root.is_dir() else ():
+        records.append(CacheRecord(folder, _about(folder), size_of(folder)))
+    return sorted(records, key=lambda record: record.nbytes, reverse=True)
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    try:
+        return read_object(folder / "responses" / "about.json")
+    except (OSError, ValueError):
+        return {}
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files under ``folder``; those that vanish meanwhile do not count."""
+    total = 0
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        with suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def remove_leftovers() -> None:
+    """Remove from the cache what killed commands have left and no other can go on with."""
+    root = cache_root()
+    for folder in (root / "datasets", *root.glob("responses/*")):
+        remove_temporaries(folder)
+    for unfinished in root.glob("passes/*.*"):  # of a command that was not alone (see ``partial``)
+        remove_dead(unfinished)
+
+
+def clear_cache() -> int:
+    """Remove the cache, converted datasets included; return the bytes freed. What is being written is left alone."""
+    root = cache_root()
+    before = sum(size_of(root / part) for part in PARTS)
+    for unfinished in (root / "passes").glob("*"):
+        remove_dead(unfinished)
+    for entry in (root / "responses").glob("*"):
+        _clear(entry)
+        with suppress(OSError):  # it holds what a command is writing
+            entry.rmdir()
+    _clear(root / "datasets")
+    return before - sum(size_of(root / part) for part in PARTS)
+
+
+def _clear(folder: Path) -> None:
+    """Remove all in ``folder`` but what a living process holds."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if is_temporary(path):
+            remove_dead(path)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()

@@ -1,0 +1,241 @@
+"""One layer's comparison: every strategy with every k, judged from the same cached responses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from ..errors import DdeepError
+from ..evidence.context import Context, Head
+from ..evidence.evidence import Evidence
+from ..heads.ablation import essentiality_all, predict
+from ..heads.bootstrap import accuracy_intervals
+from ..heads.null import decomposed_right, p_value, random_masks
+from ..heads.refit import refit_all
+from ..registry.specs import MetricSpec, StrategySpec
+from ..selections.agreement import jaccard, rank_agreement
+from ..selections.measure import SplitEvidence, always_measured, headline, measure
+from ..selections.select import K, check_k, choice, needed, score
+from ..selections.selection import Selection
+from ..statistics.statistic import Statistic
+from ..timings import Timings
+
+DRAWS = 200  # random selections that make the null
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A strategy, and those k that it can take at the layer."""
+
+    spec: StrategySpec
+    ks: list[K]
+
+
+@dataclass
+class Skipped:
+    """What cannot be compared, and why; where nothing may be skipped (``tolerant`` is False) the reason is raised."""
+
+    tolerant: bool
+    reasons: dict[tuple[str, str], list[K]] = field(default_factory=dict)
+
+    @contextmanager
+    def unless(self, strategy: str, ks: Sequence[K]) -> Iterator[None]:
+        """Note ``strategy`` with ``ks`` as skipped if the block fails. Strangers' code may fail in any way."""
+        try:
+            yield
+        except Exception as error:
+            if not self.tolerant:
+                raise
+            reason = str(error) if isinstance(error, DdeepError) else f"{type(error).__name__}: {error}"
+            self.reasons.setdefault((strategy, reason), []).extend(ks)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One object for each strategy and reason."""
+        return [{"strategy": name, "k": ks, "reason": reason} for (name, reason), ks in self.reasons.items()]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a strategy selects for one k, and the seconds that took."""
+
+    strategy: str
+    k: K
+    selection: Selection
+    seconds: float
+
+
+def find_candidates(
+    specs: Sequence[StrategySpec], ks: Sequence[K], filters: int, context: Context, skipped: Skipped
+) -> tuple[list[Candidate], list[Statistic]]:
+    """The strategies that can run at a layer of so many filters, with their k, and all statistics they need."""
+    found: list[Candidate] = []
+    statistics: list[Statistic] = []
+    for spec in specs:
+        usable: list[K] = []
+        with skipped.unless(spec.name, ks):
+            if spec.head_only:
+                context.needed_head()
+            for k in ks:
+                with skipped.unless(spec.name, [k]):
+                    check_k(spec, k, filters)
+                    usable.append(k)
+            if usable:
+                statistics += needed(spec, usable)
+                found.append(Candidate(spec, usable))
+    return found, statistics
+
+
+def select_all(candidates: Sequence[Candidate], train: Evidence, context: Context, skipped: Skipped) -> list[Cell]:
+    """Every candidate's selection for every one of its k. Scores that serve all k are computed for the first."""
+    cells = []
+    for candidate in candidates:
+        spec = candidate.spec
+        answer: Tensor | Selection | None = None
+        for k in candidate.ks:
+            with skipped.unless(spec.name, [k]):
+                start = time.perf_counter()
+                check_k(spec, k, train.filters)
+                if spec.per_k or not isinstance(answer, Tensor):
+                    answer = score(spec, train, k, context)
+                cells.append(Cell(spec.name, k, choice(answer, train, k), time.perf_counter() - start))
+    return cells
+
+
+def compare_cells(
+    cells: Sequence[Cell], evidence: SplitEvidence, context: Context, timings: Timings, *, refit: bool
+) -> dict[str, Any]:
+    """``rows``, one for each cell, ``null`` and ``agreement``. Without a head there are no accuracies."""
+    rows = [_describe(cell, evidence.train) for cell in cells]
+    with timings.phase("metrics"):
+        _add_metrics(rows, cells, evidence, context)
+    nulls: list[dict[str, Any]] = []
+    if context.head is not None and cells:
+        judge = _Judge(evidence, context.head, torch.stack([cell.selection.mask() for cell in cells]), context)
+        with timings.phase("null"):
+            nulls = judge.add_decomposed(rows)
+        judge.add_learned(rows, cells)
+        with timings.phase("essentiality"):
+            judge.add_essentiality(rows)
+        if refit:
+            with timings.phase("refit"):
+                judge.add_refit(rows)
+    with timings.phase("agreement"):
+        agreements = [_agreement(cells, k) for k in dict.fromkeys(cell.k for cell in cells)]
+    return {"rows": rows, "null": nulls, "agreement": agreements}
+
+
+def _describe(cell: Cell, train: Evidence) -> dict[str, Any]:
+    sizes = [len(row) for row in cell.selection.filters if row]
+    return {
+        "strategy": cell.strategy,
+        "k": cell.k,
+        "filters_per_class": sum(sizes) / len(sizes),
+        "distinct_filters": len({j for row in cell.selection.filters for j in row}),
+        "filters": train.filters,
+        **dict.fromkeys(("decomposed", "decomposed_interval", "null_mean", "p_value", "learned", "learned_interval")),
+        **dict.fromkeys(("refit", "refit_interval", "essentiality_gap", "essentiality_spread")),
+        "seconds": round(cell.seconds, 4),
+    }
+
+
+def _add_metrics(rows: list[dict[str, Any]], cells: Sequence[Cell], evidence: SplitEvidence, context: Context) -> None:
+    """The metrics of a selection that every run shows: the number that stands for each, and all its figures."""
+    specs = metrics_of_selections()
+    for row, cell in zip(rows, cells, strict=True):
+        figures = measure(specs, evidence, cell.selection, context)
+        for spec, figure in zip(specs, figures.values(), strict=True):
+            row.setdefault(spec.name, headline(spec, figure))
+        row["metrics"] = figures
+
+
+def metrics_of_selections() -> list[MetricSpec]:
+    """The metrics of a selection that every run shows."""
+    return [spec for spec in always_measured() if spec.of == "selection"]
+
+
+class _Judge:
+    """Adds to rows what the head makes of their masks ``(H, C, K)`` on the test split."""
+
+    def __init__(self, evidence: SplitEvidence, head: Head, masks: Bool[Tensor, "h c k"], context: Context) -> None:
+        self.train, self.test, self.head, self.context = evidence.train, evidence.of_test(), head, context
+        self.responses, self.labels = self.test.cached_responses()
+        self.masks, self.whose = torch.unique(masks, dim=0, return_inverse=True)
+
+    def _right(self, heads: Sequence[Head]) -> Int64[Tensor, " h"]:
+        """Test images that each head gets right."""
+        return torch.stack([(predict(self.responses, *head) == self.labels).sum() for head in heads])
+
+    def _add_accuracies(self, rows: list[dict[str, Any]], name: str, right: Int64[Tensor, " h"]) -> None:
+        images = len(self.labels)
+        intervals = accuracy_intervals(right, images).tolist()
+        for row, own in zip(rows, self.whose.tolist(), strict=True):
+            row[name] = 100 * int(right[own]) / images
+            row[f"{name}_interval"] = intervals[own]
+
+    def add_decomposed(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Accuracies of the decomposed heads, and how random selections of the same sizes compare; the nulls."""
+        right = self._right([Head(self.head.weight * mask, self.head.bias) for mask in self.masks])
+        self._add_accuracies(rows, "decomposed", right)
+        found: dict[tuple[int, ...], Int64[Tensor, " d"]] = {}
+        images = len(self.labels)
+        for row, own in zip(rows, self.whose.tolist(), strict=True):
+            sizes = tuple(self.masks[own].sum(1).tolist())
+            if sizes not in found:
+                drawn = random_masks(sizes, self.masks.shape[2], DRAWS, self.context.generator())
+                found[sizes] = decomposed_right(self.responses, self.labels, self.head, drawn)
+            row["null_mean"] = 100 * found[sizes].double().mean().item() / images
+            row["p_value"] = p_value(int(right[own]), found[sizes])
+        return [_null(sizes, 100 * null.double() / images) for sizes, null in found.items()]
+
+    def add_learned(self, rows: list[dict[str, Any]], cells: Sequence[Cell]) -> None:
+        """Accuracies of the heads that strategies have learned along with their selections."""
+        for row, selection in zip(rows, (cell.selection for cell in cells), strict=True):
+            if selection.head is not None:
+                right = self._right([Head(*selection.head.over(selection.filters, *self.head))])
+                row["learned"] = 100 * int(right) / len(self.labels)
+                row["learned_interval"] = accuracy_intervals(right, len(self.labels))[0].tolist()
+
+    def add_essentiality(self, rows: list[dict[str, Any]]) -> None:
+        """Percent of a class lost with noise at its filters beyond that lost with noise at all others."""
+        found = essentiality_all(self.responses, self.labels, *self.head, self.masks, seed=self.context.seed)
+        images = self.test.class_counts[self.test.present].double()
+        lost = (found["others"] - found["selected"])[:, :, self.test.present].double()
+        gaps = (100 * lost / images).mean(2)
+        for row, own in zip(rows, self.whose.tolist(), strict=True):
+            row["essentiality_gap"] = gaps[own].mean().item()
+            row["essentiality_spread"] = gaps[own].std().item()
+
+    def add_refit(self, rows: list[dict[str, Any]]) -> None:
+        """Accuracies of the refitted heads."""
+        fitted = refit_all(*self.train.cached_responses(), *self.head, self.masks)
+        self._add_accuracies(rows, "refit", self._right([Head(one.weight, one.bias) for one in fitted]))
+
+
+def _null(sizes: tuple[int, ...], percent: Float[Tensor, " d"]) -> dict[str, Any]:
+    low, middle, high = torch.quantile(percent, torch.tensor([0.025, 0.5, 0.975], dtype=percent.dtype)).tolist()
+    return {
+        "filters_per_class": sizes[0] if len(set(sizes)) == 1 else list(sizes),
+        "draws": len(percent),
+        "mean": percent.mean().item(),
+        "std": percent.std().item(),
+        "quantiles": {"0.025": low, "0.5": middle, "0.975": high},
+        "decomposed": percent.tolist(),
+    }
+
+
+def _agreement(cells: Sequence[Cell], k: K) -> dict[str, Any]:
+    chosen = [cell for cell in cells if cell.k == k]
+    selections = [cell.selection for cell in chosen]
+    return {
+        "k": k,
+        "strategies": [cell.strategy for cell in chosen],
+        "jaccard": jaccard(selections).tolist(),
+        "rank_agreement": rank_agreement(selections).tolist(),
+    }

@@ -1,0 +1,194 @@
+"""Why is this image called that? The logits of a decomposed head, taken apart filter by filter."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from ..data.decoding import fitted_pixels
+from ..data.images import FileImages
+from ..errors import ConfigError, DataError, suggestion
+from ..evidence.context import Head
+from ..evidence.subject import Split, Subject
+from ..heads.decomposed import linear_head
+from ..networks.hooks import Taps
+from ..networks.inference import close
+from ..networks.layer import Layer
+from ..networks.network import FEEDS_TOLERANCE
+from ..results.run import load, read_run
+from ..selections.selection import Selection
+from .reopen import reopen
+
+SCHEMA = "ddeep.explanation/1"
+_OF_A_SPLIT = re.compile(r"(train|test):(\d+)")
+
+
+@dataclass(frozen=True)
+class Term:
+    """One filter's part of a logit: ``contribution`` is ``weight`` times ``response``, exact in double precision."""
+
+    filter: int
+    response: float
+    weight: float
+    contribution: float
+
+
+@dataclass(frozen=True)
+class ClassLogit:
+    """A class's logit as its parts, the filters best first: ``logit`` = ``bias`` + Σ contributions, exactly (fsum)."""
+
+    index: int
+    name: str
+    bias: float
+    terms: tuple[Term, ...]
+    logit: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One image: what the run's network calls it (``predicted``), and the logits of two classes taken apart.
+
+    ``logits`` holds the predicted class and then the true one, or the runner-up where the image is called rightly or
+    its class is not known (``true`` is None). ``full_predicted`` is what the full network calls it.
+    """
+
+    image: str
+    pixels: UInt8[Tensor, "s s 3"]
+    predicted: int
+    full_predicted: int
+    true: int | None
+    logits: tuple[ClassLogit, ClassLogit]
+
+    def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
+        """The explanation as JSON-ready data."""
+        return {
+            "image": self.image,
+            "true": None if self.true is None else classes[self.true],
+            "predicted": classes[self.predicted],
+            "full_predicted": classes[self.full_predicted],
+            "classes": [
+                {
+                    "index": part.index,
+                    "class": part.name,
+                    "logit": part.logit,
+                    "bias": part.bias,
+                    "filters": [vars(term) for term in part.terms],
+                }
+                for part in self.logits
+            ],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Explainer:
+    """A run's network, ready to explain images. ``module`` is the decomposed one that the run has saved."""
+
+    document: dict[str, Any]
+    subject: Subject
+    layer: Layer
+    module: nn.Module
+    head: Head
+    selection: Selection
+
+    @classmethod
+    def open(cls, run: Path, data_dir: Path | None = None) -> Explainer:
+        """Open a run directory, and the network and dataset it is about. Raises ConfigError without decomposed head."""
+        document = read_run(run)
+        if document["accuracy"].get("decomposed") is None:
+            raise ConfigError(
+                f"The run in {run} has no decomposed head (layer {document['layer']!r} does not feed the head), so "
+                "there are no logits to take apart. Run at the layer that feeds it: leave out --layer."
+            )
+        subject = reopen(document, data_dir)
+        (layer,) = subject.layers([document["layer"]])
+        module = load(run)
+        linear = linear_head(module, document["head"])
+        head = Head(linear.weight.detach(), linear.bias.detach())
+        selection = Selection.load(run / "selection.json", num_classes=len(subject.classes))
+        return cls(document, subject, layer, module, head, selection)
+
+    def explain(self, image: str, true: str | None = None) -> Explanation:
+        """Explain an image: a file, or ``test:12`` and ``train:12`` for those of the dataset.
+
+        ``true`` names its class; by default the dataset's own label, or the file's folder where that is a class.
+        Raises DataError for images and classes that are not there.
+        """
+        pixels, label = self._read(image)
+        if true is not None:
+            label = self._class_index(true)
+        images = self.subject.network.preprocessing.normalise(pixels[None])
+        with torch.no_grad(), Taps(self.module, [self.layer], {"logits"}) as taps:
+            logits = taps.run(images)
+            full = self.subject.network.module(images)
+        assert logits is not None
+        responses = taps.responses[self.layer.name]
+        if not close(nn.functional.linear(responses, *self.head), logits, FEEDS_TOLERANCE):
+            raise ConfigError(f"The responses of layer {self.layer.name!r} are not what the head sees on {image}.")
+        ranked = logits[0].argsort(descending=True).tolist()
+        predicted = ranked[0]
+        other = label if label is not None and label != predicted else next(c for c in ranked if c != predicted)
+        parts = (self._taken_apart(predicted, responses[0]), self._taken_apart(other, responses[0]))
+        return Explanation(image, pixels, predicted, int(full.argmax(1)), label, parts)
+
+    def _taken_apart(self, c: int, responses: Float[Tensor, " k"]) -> ClassLogit:
+        """The logit of class ``c``. Products of two float32 numbers are exact in double precision."""
+        chosen = self.selection.filters[c] or range(len(responses))  # an absent class keeps its dense row
+        terms = []
+        for j in chosen:
+            response, weight = float(responses[j]), float(self.head.weight[c, j])
+            terms.append(Term(j, response, weight, weight * response))
+        bias = float(self.head.bias[c])
+        logit = math.fsum([bias, *(term.contribution for term in terms)])
+        return ClassLogit(c, self.subject.classes[c], bias, tuple(terms), logit)
+
+    def _read(self, image: str) -> tuple[UInt8[Tensor, "s s 3"], int | None]:
+        """Pixels as the network sees them, and the label where it is known."""
+        from ..reports.tiles import read_pixels
+
+        preprocessing = self.subject.network.preprocessing
+        match = _OF_A_SPLIT.fullmatch(image)
+        if match and not Path(image).exists():
+            split: Split = "train" if match[1] == "train" else "test"
+            images, index = self.subject.images[split], int(match[2])
+            if index >= len(images):
+                raise DataError(f"{image}: the {split} split has images 0 to {len(images) - 1}.")
+            return read_pixels(images, [index], preprocessing)[0], int(self.subject.labels(split)[index])
+        path = Path(image)
+        if not path.is_file():
+            raise DataError(f"There is no image {image}. Give a file, or test:N or train:N for those of the dataset.")
+        return fitted_pixels(path, preprocessing), self._label_of(path)
+
+    def _label_of(self, path: Path) -> int | None:
+        """The class of a file: the dataset's label if it is one of its files, else the folder that bears its name."""
+        for split, images in self.subject.images.items():
+            if isinstance(images, FileImages) and path in images.files:
+                return int(self.subject.labels(split)[list(images.files).index(path)])
+        parent = path.absolute().parent.name
+        return self.subject.classes.index(parent) if parent in self.subject.classes else None
+
+    def _class_index(self, name: str) -> int:
+        if name not in self.subject.classes:
+            raise DataError(f"There is no class {name!r}.{suggestion(name, self.subject.classes)}")
+        return self.subject.classes.index(name)
+
+
+def adding_up(values: Sequence[float], total: float, digits: int) -> tuple[list[float], float]:
+    """``values`` and ``total`` rounded to ``digits``, so that the rounded values add up to the rounded total.
+
+    The values with the largest remainders are rounded the other way: none moves by a whole unit of the last digit.
+    """
+    unit = 10**digits
+    floors = [math.floor(value * unit) for value in values]
+    missing = round(total * unit) - sum(floors)
+    by_remainder = sorted(range(len(values)), key=lambda i: floors[i] - values[i] * unit)
+    for i in by_remainder[: max(0, missing)]:
+        floors[i] += 1
+    return [count / unit for count in floors], round(total * unit) / unit

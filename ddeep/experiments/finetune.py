@@ -1,0 +1,198 @@
+"""Fine-tuning: train the whole network through the decomposed head (the paper's *decomposed softmax*).
+
+It works on a run directory, which holds all it needs: the settings, the selection and the decomposed network. While
+it lasts, ``finetune.json`` (its settings) and a checkpoint are there beside the run's own files; at the end they are
+gone and the run's figures and weights are those after fine-tuning.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from .. import console
+from ..data.images import Images
+from ..errors import CacheError, ConfigError
+from ..evidence import processes
+from ..evidence.subject import Subject
+from ..files.atomic import written_whole
+from ..files.json import read_object
+from ..files.tensors import write_tensors
+from ..heads.ablation import accuracy_by_class, accuracy_percent
+from ..heads.accuracy import accuracy, confusions
+from ..heads.decomposed import decompose, linear_head
+from ..networks.inference import Precision, resolve_device
+from ..registry.registry import registry
+from ..results.run import load, read_run
+from ..results.run_document import first_problem
+from ..selections.selection import Selection
+from ..training.checkpoint import CHECKPOINT
+from ..training.history import EpochRow, History
+from ..training.loop import Progress, train
+from ..training.regularizers import build_regularizer
+from .finetune_config import FinetuneConfig
+from .reopen import run_config
+from .run import build_subject
+
+SETTINGS = "finetune.json"
+
+
+def finetune(
+    folder: Path,
+    config: FinetuneConfig,
+    *,
+    source: Path | None = None,
+    resume: bool = False,
+    on_step: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[EpochRow], None] | None = None,
+) -> dict[str, Any]:
+    """Fine-tune the decomposed network of the run in ``folder`` and return the run's document with what came of it.
+
+    ``source`` is a run to read instead, which stays as it is; ``folder`` holds or gets a copy of it.
+    ``accuracy`` and ``per_class`` gain ``finetuned`` (test split, percent, after the last epoch), and ``finetune``
+    tells the recipe and the history. Raises ConfigError where the run has no decomposed head.
+    """
+    source = source or folder
+    document = read_run(source)
+    subject = build_subject(run_config(document), resolve_device(config.device))
+    module = _start(source, document, subject, config)
+    dataset = registry().find("dataset", document["dataset"])
+    recipe, wanted = config.finetune_recipe(flip=dataset.flip), config.regularizer_config()
+    preprocessing = subject.network.preprocessing
+    network = subject.network
+    regularizer = build_regularizer(
+        wanted, module, size=preprocessing.size, classes=len(subject.classes), head=network.head, layer=network.layer
+    )
+    if not resume and processes.rank() == 0:  # only now: what cannot be fine-tuned leaves nothing behind
+        if source != folder:
+            _copy_run(source, folder)
+        _write_json(folder / SETTINGS, config.model_dump(mode="json", exclude_none=True))
+    images, test = _labelled(subject, "train"), _labelled(subject, "test")
+    precision: Precision = "bf16" if recipe.precision == "bf16" else "fp32"
+    history = train(
+        module,
+        images,
+        preprocessing,
+        recipe,
+        seed=config.seed,
+        device=config.device,
+        regularizer=regularizer,
+        evaluate=lambda judged: accuracy(judged, test, preprocessing, subject.device, precision),
+        checkpoint=folder / CHECKPOINT,
+        resume=resume,
+        facts={
+            "model": document["model"],
+            "selection": document["selection"],
+            "regularizer": asdict(wanted) if wanted else None,
+        },
+        tracker=config.tracker,
+        on_step=on_step,
+        on_epoch=on_epoch,
+    )
+    present = torch.zeros(len(subject.classes), dtype=torch.bool)
+    present[test.labels] = True
+    table, among_present = confusions(module, test, preprocessing, subject.device, among=(None, present))
+    document["accuracy"]["finetuned"] = accuracy_percent(table)
+    document["accuracy_present"]["finetuned"] = accuracy_percent(among_present)
+    for row, percent in zip(document["per_class"], accuracy_by_class(table), strict=True):
+        row["finetuned"] = percent
+    document["finetune"] = {
+        "recipe": recipe.identity(),
+        "seed": config.seed,
+        "from": _whence(document, config),
+        "regularizer": asdict(wanted) if wanted else None,
+        "epochs": history.to_json(),
+    }
+    document["timings"]["finetune"] = round(history.seconds, 3)
+    if processes.rank() == 0:
+        if regularizer is not None and regularizer.learned():
+            write_tensors(regularizer.learned(), folder / "regularizer.safetensors")
+        _finish(folder, document, module, history)
+    return document
+
+
+def read_settings(folder: Path) -> FinetuneConfig:
+    """The settings of the unfinished fine-tuning in ``folder``, to resume it."""
+    path = folder / SETTINGS
+    try:
+        return FinetuneConfig.model_validate(read_object(path))
+    except FileNotFoundError:
+        raise CacheError(f"There is no unfinished fine-tuning in {folder} to resume.") from None
+    except ValidationError as error:
+        raise CacheError(f"{path} cannot be read as settings of fine-tuning: {first_problem(error)}.") from None
+    except (OSError, ValueError) as error:
+        raise CacheError(f"{path} cannot be read as settings of fine-tuning: {error}.") from None
+
+
+def _copy_run(source: Path, folder: Path) -> None:
+    """The files of a run, in a folder of their own."""
+    with written_whole(folder) as temporary:
+        temporary.mkdir()
+        for path in source.iterdir():
+            if path.is_file() and not path.is_symlink():  # a stranger's link may lead anywhere
+                shutil.copy2(path, temporary)
+
+
+def _start(folder: Path, document: dict[str, Any], subject: Subject, config: FinetuneConfig) -> nn.Module:
+    """The network to fine-tune: the run's own, or with the network's own weights at the selection.
+
+    A refitted or learned head is scaled to the size of the network's own. On a train split that the network knows by
+    heart a refit makes logits so sure of themselves that they leave no gradient to learn from; scaled, they rank the
+    classes as before.
+    """
+    if document["accuracy"].get("decomposed") is None:
+        raise ConfigError(
+            f"The run in {folder} has no decomposed head (its layer does not feed the head): select at the layer that "
+            "feeds it."
+        )
+    if not config.no_refit:
+        module = load(folder)
+        if _whence(document, config) in ("learned", "refit"):
+            _match_size(linear_head(module, document["head"]), linear_head(subject.network.module, document["head"]))
+        return module
+    selection = Selection.load(folder / "selection.json", num_classes=len(subject.classes))
+    return decompose(subject.network.module, selection, head=document["head"])
+
+
+@torch.no_grad()
+def _match_size(refitted: nn.Linear, original: nn.Linear) -> None:
+    """Scale ``refitted`` to the norm that ``original`` has on the weights it keeps."""
+    scale = (original.weight.cpu() * (refitted.weight != 0)).norm() / refitted.weight.norm()
+    if scale.isfinite() and scale > 0:
+        refitted.weight.mul_(scale)
+        refitted.bias.mul_(scale)
+
+
+def _whence(document: dict[str, Any], config: FinetuneConfig) -> str:
+    """What ``_start`` returns, in a word."""
+    if config.no_refit:
+        return "decomposed"
+    if "finetune" in document:
+        return "finetuned"
+    return next(name for name in ("refit", "learned", "decomposed") if document["accuracy"].get(name) is not None)
+
+
+def _labelled(subject: Subject, split: Any) -> Images:
+    """The images of a split, their labels being the network's outputs."""
+    return replace(subject.images[split], labels=subject.labels(split), classes=subject.classes)
+
+
+def _finish(folder: Path, document: dict[str, Any], module: nn.Module, history: History) -> None:
+    write_tensors(module.state_dict(), folder / "model.safetensors")
+    history.write_csv(folder / "history.csv")
+    history.draw_curve(folder / "curve.png", f"{document['model']} on {document['dataset']}, fine-tuned")
+    _write_json(folder / "run.json", document)
+    for name in (SETTINGS, CHECKPOINT):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(console.json_text(document) + "\n", encoding="utf-8")

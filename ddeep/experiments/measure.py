@@ -1,0 +1,164 @@
+"""Measure layers: metrics of every layer that globs match, in one pass a split."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from .. import console
+from ..errors import ConfigError
+from ..evidence.evidence import Evidence
+from ..evidence.subject import SPLITS, Split, Subject
+from ..files.atomic import written_whole
+from ..networks.layer import Layer
+from ..registry.registry import registry
+from ..registry.specs import MetricSpec
+from ..selections.measure import SplitEvidence, always_measured, find_metric, headline, measure
+from ..selections.measure import needed as needed_by_metrics
+from ..selections.select import K, check_k, choose, find_strategy, parse_k
+from ..selections.select import needed as needed_by_strategy
+from ..selections.selection import Selection
+from ..statistics.statistic import Statistic
+from ..timings import Timings
+from .run import open_subject, provenance
+from .settings import SubjectConfig
+
+SCHEMA = "ddeep.measurement/1"
+
+
+class MeasureConfig(SubjectConfig):
+    """The settings of ``ddeep measure``. ``strategy`` and ``k`` make the selections that some metrics are of."""
+
+    layers: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = Field(default=())
+    strategy: str | None = None
+    k: int | float | str | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    subject: Subject
+    layers: list[Layer]
+    metrics: list[MetricSpec]
+    strategy: str | None
+    k: K
+
+    def statistics(self, split: Split) -> list[Statistic]:
+        wanted = needed_by_metrics(self.metrics, split)
+        if split == "train" and self.strategy is not None:
+            wanted += needed_by_strategy(find_strategy(self.strategy), [self.k])
+        return wanted
+
+    def keeps(self, split: Split) -> bool:
+        learned = self.strategy is not None and find_strategy(self.strategy).learned
+        return any(split in spec.responses for spec in self.metrics) or (learned and split == "train")
+
+
+def run_measurement(config: MeasureConfig) -> dict[str, Any]:
+    """The document of ``ddeep measure``: one row a layer, each metric's figures by name."""
+    timings = Timings()
+    with timings.phase("load"):
+        plan = _plan(config)
+    evidence: dict[Split, dict[Layer, Evidence]] = {}
+    for split in SPLITS:
+        if split == "test" and not (plan.statistics(split) or plan.keeps(split)):
+            continue
+        with timings.phase("evidence" if split == "train" else "test"):
+            requests = {layer: plan.statistics(split) for layer in plan.layers}
+            evidence[split] = plan.subject.evidence(split, requests, plan.layers if plan.keeps(split) else ())
+    with timings.phase("metrics"):
+        rows = [_row(plan, layer, evidence, config.seed) for layer in plan.layers]
+    return {
+        "schema": SCHEMA,
+        "model": plan.subject.network.name,
+        "dataset": plan.subject.dataset,
+        "weights": plan.subject.network.weights,
+        "strategy": plan.strategy,
+        "k": plan.k if plan.strategy is not None else None,
+        "metrics": [spec.name for spec in plan.metrics],
+        "classes": list(plan.subject.classes),
+        "layers": rows,
+        "means": {spec.name: _mean([headline(spec, row[spec.name]) for row in rows]) for spec in plan.metrics},
+        "timings": {name: round(seconds, 3) for name, seconds in timings.seconds.items()},
+        "config": config.model_dump(mode="json", exclude={"out"}),
+        **provenance(plan.subject),
+    }
+
+
+def _plan(config: MeasureConfig) -> _Plan:
+    names = config.metrics or tuple(spec.name for spec in always_measured())
+    if names == ("all",):
+        names = tuple(name for name, spec in registry().metrics.items() if not spec.reruns)
+    metrics = [find_metric(name) for name in names]
+    of_selections = [spec.name for spec in metrics if spec.of == "selection"]
+    if of_selections and config.strategy is None and config.metrics and config.metrics != ("all",):
+        raise ConfigError(
+            f"The metric {of_selections[0]!r} is of a selection: choose how to select with --strategy (and --k)."
+        )
+    subject = open_subject(config)
+    k = subject.network.k if config.k is None else parse_k(config.k)
+    layers = subject.layers(config.layers)
+    if config.strategy is not None:  # of several layers, those with too few filters say so in their row
+        check_k(find_strategy(config.strategy), k, subject.filters(layers[0]) if len(layers) == 1 else None)
+    return _Plan(subject, layers, metrics, config.strategy, k)
+
+
+def _row(plan: _Plan, layer: Layer, evidence: dict[Split, dict[Layer, Evidence]], seed: int) -> dict[str, Any]:
+    """One layer's figures; a selection that cannot be made there leaves its metrics empty and says why."""
+    train, test = evidence["train"][layer], evidence.get("test", {}).get(layer)
+    context = plan.subject.context(layer, seed)
+    selection: Selection | None = None
+    note = None
+    if plan.strategy is not None:
+        try:
+            selection = choose(find_strategy(plan.strategy), train, plan.k, context)
+        except ConfigError as error:
+            if len(plan.layers) == 1:
+                raise
+            note = str(error)
+            console.warn(f"{layer.name}: {error}")
+    figures = measure(plan.metrics, SplitEvidence(train, test), selection, context)
+    named = dict(zip((spec.name for spec in plan.metrics), figures.values(), strict=True))
+    return {"layer": layer.name, "filters": train.filters, "note": note, **named}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """The network's figure: mean over the layers that have one."""
+    given = [value for value in values if value is not None]
+    return sum(given) / len(given) if given else None
+
+
+def table_of(document: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows: every layer with the numbers of every metric, lists and tables left out."""
+    columns = ["layer", "filters"]
+    rows = [[row["layer"], row["filters"]] for row in document["layers"]]
+    for name in document["metrics"]:
+        figures = [row[name] for row in document["layers"]]
+        parts = next((list(figure) for figure in figures if isinstance(figure, dict)), None)
+        for part in parts if parts is not None else [None]:
+            values = [figure.get(part) if part and isinstance(figure, dict) else figure for figure in figures]
+            if any(isinstance(value, list | dict) for value in values):
+                continue
+            columns.append(name if part is None else f"{name} {part.replace('_', ' ')}")
+            for row, value in zip(rows, values, strict=True):
+                row.append(value)
+    return columns, rows
+
+
+def save_measurement(document: dict[str, Any], out: Path) -> None:
+    """Write ``measurement.json`` and ``measure.csv`` into the folder ``out``, whole or not at all."""
+    columns, rows = table_of(document)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    with written_whole(out) as folder:
+        folder.mkdir()
+        (folder / "measurement.json").write_text(console.json_text(document) + "\n", encoding="utf-8")
+        (folder / "measure.csv").write_text(text.getvalue(), encoding="utf-8", newline="")

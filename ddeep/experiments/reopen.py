@@ -1,0 +1,46 @@
+"""A finished run, opened again: its network and its images, as long as they are still those of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from ..errors import ConfigError, DataError
+from ..results.run_document import first_problem
+from .run import open_subject, provenance
+from .settings import RunConfig
+
+if TYPE_CHECKING:
+    from ..evidence.subject import Subject
+
+
+def run_config(document: dict[str, Any], data_dir: Path | None = None) -> RunConfig:
+    """The settings that made a run, with another ``data_dir`` where one is given."""
+    settings = dict(document.get("config") or {})
+    if data_dir is not None:
+        settings["data_dir"] = data_dir
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(f"The run's settings are not those of this ddeep: {first_problem(error)}.") from None
+
+
+def reopen(document: dict[str, Any], data_dir: Path | None = None) -> Subject:
+    """Open the dataset and the network of a run again.
+
+    Raises DdeepError where they are gone, and DataError where they are not those the run has seen: figures of two
+    kinds of images must not stand side by side.
+    """
+    config = run_config(document, data_dir)
+    subject = open_subject(config)
+    then, now = document.get("hashes") or {}, provenance(subject)["hashes"]
+    changed = [part for part in now if then.get(part) != now[part]]
+    if changed:
+        what = {"weights": "the network's weights"}.get(changed[0], f"the images of the {changed[0]} split")
+        raise DataError(
+            f"{what[0].upper()}{what[1:]} have changed since the run (model {document.get('model')!r}, dataset "
+            f"{subject.dataset!r} under {config.data_dir}). Bring the old ones back, or run it again."
+        )
+    return subject

@@ -1,0 +1,300 @@
+"""A validated config in, a result out: the only place that joins the parts."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+from .. import __version__, console
+from ..errors import ConfigError, DataError
+from ..evidence import processes
+from ..evidence.context import Context, Head
+from ..evidence.evidence import Evidence
+from ..evidence.passes import serve
+from ..evidence.subject import Split, Subject
+from ..heads.ablation import accuracy_by_class, accuracy_percent, confusion, predict
+from ..heads.decomposed import decompose, set_head
+from ..heads.refit import refit
+from ..networks.inference import resolve_device
+from ..networks.layer import Layer
+from ..networks.network import load_network
+from ..registry.registry import registry
+from ..registry.specs import StrategySpec, resolve
+from ..results.run import RUN_SCHEMA
+from ..selections.measure import SplitEvidence, always_measured, measure
+from ..selections.measure import needed as needed_by_metrics
+from ..selections.select import K, check_k, choose, find_strategy
+from ..selections.select import needed as needed_by_strategy
+from ..selections.selection import Selection
+from ..statistics.basic import Confusion
+from ..statistics.statistic import Statistic
+from ..timings import Timings
+from .settings import RunConfig, SubjectConfig
+
+
+@dataclass
+class RunResult:
+    """What a run found: the JSON ``document``, the selection, and the decomposed model where there is one."""
+
+    document: dict[str, Any]
+    selection: Selection
+    model: nn.Module | None
+
+
+def open_subject(config: SubjectConfig) -> Subject:
+    """Open the dataset, load the network and choose the device that ``config`` names.
+
+    Of several processes only rank 0 returns; the others serve its passes and end.
+    """
+    subject = build_subject(config, processes.connect(resolve_device(config.device)))
+    if processes.rank() > 0:
+        serve(subject)
+        processes.leave()
+        raise processes.Dismissed
+    return subject
+
+
+def build_subject(config: SubjectConfig, device: torch.device) -> Subject:
+    """The dataset and the network that ``config`` names, in this process alone."""
+    spec = registry().find("model", config.model)
+    dataset = config.dataset or spec.dataset
+    if dataset is None:
+        raise DataError(f"{spec.name} names no dataset of its own. Choose one with --dataset: `ddeep list datasets`.")
+    opened = resolve(registry().find("dataset", dataset).open)
+    images = {split: opened(config.data_dir, split) for split in ("train", "test")}
+    network = load_network(
+        spec,
+        images["train"],
+        dataset=dataset,
+        data_dir=config.data_dir,
+        weights=config.weights,
+        mean=config.mean,
+        std=config.std,
+        head=config.head,
+    )
+    return Subject(network, images, device, config.precision, config.batch_size, config.skip_bad_images, dataset)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run gathers: the statistics of ``layer`` by split, and its responses. And how it selects from them.
+
+    ``given`` is the selection of a file, in place of a ``strategy``.
+    """
+
+    subject: Subject
+    layer: Layer
+    context: Context
+    strategy: StrategySpec | None
+    k: K
+    given: Selection | None
+    statistics: dict[Split, list[Statistic]]
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Open what ``config`` names; of each split, what the strategy, the metrics and the accuracies need.
+
+    Whatever can be refused is refused here, before any pass over the images.
+    """
+    strategy = find_strategy(config.strategy) if config.strategy is not None else None
+    subject = open_subject(config)
+    layer = _only_layer(subject, config.layer)
+    context = subject.context(layer, config.seed)
+    k = config.k if config.k is not None else subject.network.k
+    metrics = always_measured()
+    train = needed_by_metrics(metrics, "train")
+    filters = subject.filters(layer)
+    given = None
+    if strategy is not None:
+        check_k(strategy, k, filters)
+        if strategy.head_only:
+            context.needed_head()
+        train += needed_by_strategy(strategy, [k])
+    elif config.selection is not None:
+        given = Selection.load(config.selection, filters, classes=subject.classes)
+        if given.source.get("layer", layer.name) != layer.name:
+            console.warn(f"{config.selection} was made for layer {given.source['layer']!r}, not {layer.name!r}.")
+    present = tuple(sorted(set(subject.labels("test").tolist())))
+    test = [*needed_by_metrics(metrics, "test"), Confusion(), Confusion(present)]
+    return Plan(subject, layer, context, strategy, k, given, {"train": train, "test": test})
+
+
+def _only_layer(subject: Subject, pattern: str | None) -> Layer:
+    layers = subject.layers([pattern] if pattern else [])
+    if len(layers) > 1:
+        names = ", ".join(layer.name for layer in layers[:5]) + (", …" if len(layers) > 5 else "")
+        raise ConfigError(f"--layer {pattern!r} stands for {len(layers)} layers: {names}. A run takes one.")
+    return layers[0]
+
+
+def run(config: RunConfig) -> RunResult:
+    """The paper's experiment: evidence, selection, decomposed head, metrics, refit."""
+    timings = Timings()
+    with timings.phase("load"):
+        plan = make_plan(config)
+        subject, layer, head = plan.subject, plan.layer, plan.context.head
+    evidence = _gather(plan, timings)
+    with timings.phase("selection"):
+        selection = _select(plan, evidence.train)
+    with timings.phase("metrics"):
+        figures = measure(always_measured(), evidence, selection, plan.context)
+    test = evidence.of_test()
+    tables = {"full": test[Confusion()].counts}
+    present = {"full": test[Confusion(_present(test))].counts}
+    decomposed = None
+    if head is not None:
+        heads = {"decomposed": _decomposed_head(plan, head, selection)}
+        if selection.head is not None and _is_of(subject, selection):
+            heads["learned"] = Head(*selection.head.over(selection.filters, *head))
+        if not config.no_refit:
+            with timings.phase("refit"):
+                heads["refit"] = _refit(evidence.train, heads["decomposed"], selection)
+        with timings.phase("decompose"):
+            assert subject.network.head is not None
+            decomposed = decompose(subject.network.module, selection, head=subject.network.head)
+            for name, fitted in heads.items():
+                set_head(decomposed, subject.network.head, *fitted)  # the last stays
+                tables[name] = _confusion(test, fitted, None)
+                present[name] = _confusion(test, fitted, test.present)
+    else:
+        console.note(
+            f"Layer {layer.name!r} does not feed the head, so there is no decomposed head here: "
+            "selection and metrics only."
+        )
+    document = {
+        "schema": RUN_SCHEMA,
+        "model": subject.network.name,
+        "dataset": subject.dataset,
+        "weights": subject.network.weights,
+        "layer": layer.name,
+        "head": subject.network.head,
+        "strategy": config.strategy or selection.source.get("strategy"),
+        "k": _size(selection) if plan.strategy is None else plan.k,
+        "accuracy": _accuracies(tables),
+        "accuracy_present": _accuracies(present),
+        "per_class": _per_class(subject, selection, tables, test),
+        "selection": {name: list(row) for name, row in zip(subject.classes, selection.filters, strict=True)},
+        "absent": [subject.classes[c] for c in selection.absent],
+        "metrics": figures,
+        "timings": {name: round(seconds, 3) for name, seconds in timings.seconds.items()},
+        "images": {split: len(images) for split, images in subject.images.items()},
+        "preprocessing": subject.network.preprocessing.identity(),
+        "config": config.model_dump(mode="json", exclude={"out"}),
+        **provenance(subject),
+    }
+    source = {"strategy": document["strategy"], "k": document["k"], "layer": layer.name, **_source(subject)}
+    return RunResult(document, selection.named(subject.classes, **source), decomposed)
+
+
+def _gather(plan: Plan, timings: Timings) -> SplitEvidence:
+    found = {}
+    phases: dict[Split, str] = {"train": "evidence", "test": "test"}
+    for split, phase in phases.items():
+        with timings.phase(phase):
+            requests = {plan.layer: plan.statistics[split]}
+            found[split] = plan.subject.evidence(split, requests, keep=[plan.layer])[plan.layer]
+    return SplitEvidence(found["train"], found["test"])
+
+
+def _present(test: Evidence) -> tuple[int, ...]:
+    return tuple(torch.nonzero(test.present)[:, 0].tolist())
+
+
+def _select(plan: Plan, train: Evidence) -> Selection:
+    if plan.strategy is not None:
+        return choose(plan.strategy, train, plan.k, plan.context)
+    assert plan.given is not None
+    return plan.given
+
+
+def _refit(train: Evidence, head: Head, selection: Selection) -> Head:
+    """The head refitted on the cached train responses."""
+    found = refit(*train.cached_responses(), *head, selection.mask())
+    return Head(found.weight, found.bias)
+
+
+def _decomposed_head(plan: Plan, head: Head, selection: Selection) -> Head:
+    """The dense head at the selection; the one that the weights themselves carry for filters given in a file."""
+    final = plan.subject.network.final
+    if final is not None and plan.given is not None:
+        return final.at(selection)
+    if final is not None:
+        console.note("The weights carry a decomposed head for filters of their own: give those with --selection.")
+    return Head(head.weight * selection.mask(), head.bias)
+
+
+def _is_of(subject: Subject, selection: Selection) -> bool:
+    """Whether the learned head is for this network's responses, as far as the selection says where it came from."""
+    hashes = selection.source.get("hashes")
+    known = hashes.get("weights") if isinstance(hashes, dict) else None
+    if known in (None, subject.network.weights_hash):
+        return True
+    console.note("The selection's learned head was learned with other weights than these, so it is left out.")
+    return False
+
+
+def _confusion(test: Evidence, head: Head, among: Tensor | None) -> Int64[Tensor, "c c"]:
+    responses, labels = test.cached_responses()
+    return confusion(labels, predict(responses, *head, among), test.classes)
+
+
+def _accuracies(tables: dict[str, Tensor]) -> dict[str, float | None]:
+    return {name: accuracy_percent(tables[name]) if name in tables else None for name in _stages(tables)}
+
+
+def _stages(tables: dict[str, Tensor]) -> list[str]:
+    """What every run names, measured or not; the learned head only where the strategy has learned one."""
+    return ["full", "decomposed", *(["learned"] if "learned" in tables else []), "refit"]
+
+
+def _size(selection: Selection) -> int | None:
+    sizes = {len(row) for row in selection.filters if row}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _per_class(
+    subject: Subject, selection: Selection, tables: dict[str, Tensor], test: Evidence
+) -> list[dict[str, Any]]:
+    columns = {name: accuracy_by_class(table) for name, table in tables.items()}
+    return [
+        {
+            "index": c,
+            "class": name,
+            "images": int(test.class_counts[c]),
+            "filters": list(selection.filters[c]),
+            **{key: columns[key][c] if key in columns else None for key in _stages(tables)},
+        }
+        for c, name in enumerate(subject.classes)
+    ]
+
+
+def _source(subject: Subject) -> dict[str, Any]:
+    """Where a selection came from."""
+    return {"model": subject.network.name, "weights": subject.network.weights, **provenance(subject)}
+
+
+def provenance(subject: Subject) -> dict[str, Any]:
+    """Hashes and versions that every result file records."""
+    return {
+        "hashes": {
+            "weights": subject.network.weights_hash,
+            "train": subject.images["train"].content_hash,
+            "test": subject.images["test"].content_hash,
+        },
+        "plugins": registry().versions(),
+        "versions": {"ddeep": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def default_out(document: dict[str, Any]) -> Path:
+    """A run directory of its own for a result: ``runs/<time>-<model>-<dataset>-<strategy>-k<k>``."""
+    parts = [time.strftime("%Y%m%d-%H%M%S"), document["model"], document["dataset"], document["strategy"] or "given"]
+    name = "-".join(str(part) for part in parts) + (f"-k{document['k']}" if document["k"] is not None else "")
+    return Path("runs") / name.replace("/", "-")

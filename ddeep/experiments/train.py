@@ -1,0 +1,200 @@
+"""A training run from names to a run directory: model, dataset and recipe in; weights, history and figures out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from .. import console
+from ..data.images import Images, TensorImages
+from ..data.preprocessing import Preprocessing
+from ..errors import CacheError, DataError
+from ..evidence import processes
+from ..files.atomic import sha256_of, written_whole
+from ..heads.accuracy import accuracy
+from ..networks.inference import Precision, resolve_device
+from ..networks.layer import Layer
+from ..networks.network import load_network
+from ..networks.weights_file import write_trained
+from ..provenance import machine, versions
+from ..registry.registry import registry
+from ..registry.specs import ModelSpec, resolve
+from ..results.run import read_run
+from ..results.run_document import first_problem
+from ..training.checkpoint import CHECKPOINT
+from ..training.history import EpochRow, History
+from ..training.loop import Progress, train
+from ..training.regularizers import Regularizer, build_regularizer
+from .train_config import TrainConfig
+
+SCHEMA = "ddeep.train/1"
+
+# ImageNet's, for images on disk, which are not read twice just to learn theirs.
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_SIDE = 224
+
+
+def read_unfinished(folder: Path) -> TrainConfig:
+    """The settings of the unfinished run in ``folder``, to resume it."""
+    document = read_run(folder, SCHEMA)
+    if document.get("status") != "running":
+        raise CacheError(f"The run in {folder} is finished; there is nothing to resume. Train anew with another --out.")
+    try:
+        return TrainConfig.model_validate(document["config"])
+    except (KeyError, ValidationError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else f"it lacks {error}"
+        raise CacheError(f"{folder}/run.json does not describe a training run: {reason}.") from None
+
+
+def run_training(
+    config: TrainConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    on_step: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[EpochRow], None] | None = None,
+) -> dict[str, Any]:
+    """Train and return the document that is written to ``folder``/run.json.
+
+    Beside it: ``model.safetensors``, ``history.csv`` and ``curve.png``; ``checkpoint.safetensors`` until it is done.
+    """
+    spec = registry().find("model", config.model)
+    dataset = registry().find("dataset", config.dataset)
+    opened = resolve(dataset.open)
+    images: Images = opened(config.data_dir, "train")
+    test: Images = opened(config.data_dir, "test")
+    if images.classes != test.classes:
+        raise DataError(f"The splits of {config.dataset} do not have the same classes.")
+    recipe, wanted = config.training_recipe(flip=dataset.flip), config.regularizer_config()
+    module, preprocessing, weights = _start(spec, images, config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        regularizer = build_regularizer(
+            wanted,
+            module,
+            size=preprocessing.size,
+            classes=len(images.classes),
+            head=spec.head,
+            layer=Layer(spec.layer, spec.pool) if spec.layer else None,
+        )
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "status": "running",
+        "model": spec.name,
+        "dataset": config.dataset,
+        "config": config.model_dump(mode="json", exclude_none=True),
+        "recipe": recipe.identity(),
+        "seed": config.seed,
+        "from": weights,
+        "preprocessing": preprocessing.identity(),
+        "classes": list(images.classes),
+        "data": {"train": images.content_hash, "test": test.content_hash},
+        "machine": machine(),
+        "processes": processes.world(),
+        "versions": versions(),
+        "plugins": registry().versions(),
+    }
+    if not resume and processes.rank() == 0:
+        _write_document(document, folder)
+
+    def judge(judged: nn.Module, precision: Precision = "bf16" if recipe.precision == "bf16" else "fp32") -> float:
+        return accuracy(judged, test, preprocessing, resolve_device(config.device), precision)
+
+    before = judge(module, "fp32") if config.pretrained else None
+    history = train(
+        module,
+        images,
+        preprocessing,
+        recipe,
+        seed=config.seed,
+        device=config.device,
+        regularizer=regularizer,
+        evaluate=judge,
+        checkpoint=folder / CHECKPOINT,
+        resume=resume,
+        facts={"model": spec.name, "regularizer": asdict(wanted) if wanted else None},
+        tracker=config.tracker,
+        on_step=on_step,
+        on_epoch=on_epoch,
+    )
+    document["status"] = "finished"
+    document["accuracy"] = {"before": before, "test": judge(module, "fp32")}
+    document["epochs"] = history.to_json()
+    document["timings"] = {"training": history.seconds}
+    if processes.rank() > 0:
+        return document
+    _write_weights(module, document, preprocessing, regularizer, folder)
+    _write_history(history, f"{spec.name} on {config.dataset}", folder)
+    _write_document(document, folder)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return document
+
+
+def _start(spec: ModelSpec, images: Images, config: TrainConfig) -> tuple[nn.Module, Preprocessing, str | None]:
+    """The network as training finds it, how it wants its images, and the name of its weights, if any."""
+    if config.pretrained:
+        network = load_network(
+            spec,
+            images,
+            dataset=config.dataset,
+            data_dir=config.data_dir,
+            weights=config.weights,
+            mean=config.mean,
+            std=config.std,
+        )
+        if network.classes != images.classes:
+            raise DataError(f"The weights {network.weights!r} have other classes than {config.dataset}.")
+        return network.module, network.preprocessing, network.weights
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        module: nn.Module = resolve(spec.build)(len(images.classes))
+    return module, choose_preprocessing(images, config), None
+
+
+def choose_preprocessing(images: Images, config: TrainConfig) -> Preprocessing:
+    """As asked for; else the images' own size, and the mean and deviation of their pixels, to four digits."""
+    if isinstance(images, TensorImages):
+        shares = images.pixels.flatten(0, 2).double() / 255
+        mean, std = (tuple(round(v, 4) for v in values.tolist()) for values in (shares.mean(0), shares.std(0)))
+        size = min(images.pixels.shape[1:3])
+    else:
+        mean, std, size = _MEAN, _STD, _SIDE
+    size = config.size or size
+    return Preprocessing(config.mean or mean, config.std or std, size, size)
+
+
+def _write_document(document: dict[str, Any], folder: Path) -> None:
+    with written_whole(folder / "run.json") as temporary:
+        temporary.write_text(console.json_text(document) + "\n", encoding="utf-8")
+
+
+def _write_weights(
+    module: nn.Module,
+    document: dict[str, Any],
+    preprocessing: Preprocessing,
+    regularizer: Regularizer | None,
+    folder: Path,
+) -> None:
+    """The trained weights, and in the document which they are."""
+    path = folder / "model.safetensors"
+    write_trained(
+        module.state_dict(),
+        path,
+        model=document["model"],
+        dataset=document["dataset"],
+        classes=tuple(document["classes"]),
+        preprocessing=preprocessing,
+        learned=regularizer.learned() if regularizer else None,
+    )
+    document["weights"] = {"file": path.name, "sha256": sha256_of(path)}
+
+
+def _write_history(history: History, title: str, folder: Path) -> None:
+    history.write_csv(folder / "history.csv")
+    history.draw_curve(folder / "curve.png", title)

@@ -1,0 +1,96 @@
+"""Files that are whole or not there: temporary name first, then rename. And where the cache lives."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_cache_path
+
+from ..errors import CacheError
+from .locks import temporary_folder
+
+_ZEROS = 1 << 20  # bytes written at once
+
+
+def cache_root() -> Path:
+    """The folder of all caches: ``$DDEEP_CACHE``, or the user's cache folder."""
+    chosen = os.environ.get("DDEEP_CACHE")
+    return Path(chosen) if chosen else user_cache_path("ddeep")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write (a file or a folder); rename it to ``path`` on success.
+
+    On any failure the temporary is removed and ``path`` is as it was; what a killed process has left beside it goes
+    with the next write there. A folder replaces only an absent or empty one.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - "." has no name, and resolving would follow links
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(path.parent) as folder:
+            yield folder / path.name
+            (folder / path.name).replace(path)
+    except Exception as error:
+        # safetensors says in its own way that a disk is full; importing it for its class would import numpy
+        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CacheError(f"Cannot write {path}: {reason}. Free the space or choose a writable place.") from error
+
+
+@contextmanager
+def cache_writing(path: Path) -> Iterator[None]:
+    """Turn an OSError into an error that says how to put the cache elsewhere."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CacheError(
+            f"Cannot write to the cache, {path}: {reason}. Free the space, or set DDEEP_CACHE to another folder."
+        ) from error
+
+
+def new_rows(path: Path, rows: int, columns: int) -> Any:
+    """A new file of float32 zeros ``(rows, columns)`` in numpy's format, mapped into memory. Raises OSError.
+
+    Its space is taken at once: where the disk is full this fails, but writing to a mapping would kill the process.
+    """
+    import numpy as np
+
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, columns)}
+        np.lib.format.write_array_header_1_0(file, header)
+        start, size = file.tell(), 4 * rows * columns
+        if not size:
+            pass
+        elif hasattr(os, "posix_fallocate"):
+            file.flush()
+            os.posix_fallocate(file.fileno(), start, size)
+        else:
+            for done in range(0, size, _ZEROS):
+                file.write(bytes(min(_ZEROS, size - done)))
+    return np.lib.format.open_memmap(path, mode="r+")
+
+
+def map_array(path: Path, mode: Literal["r", "c"]) -> Any:
+    """The array in a file of numpy's format, mapped into memory. Raises OSError, and ValueError for any damage."""
+    import numpy as np
+
+    try:
+        return np.load(path, mmap_mode=mode, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # the header is Python, and its parser raises nearly anything
+        raise ValueError(f"it holds no array ({type(error).__name__})") from None
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""The decomposed head: its accuracy, its refit, its null."""

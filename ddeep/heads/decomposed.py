@@ -1,0 +1,136 @@
+"""The decomposed head: the final linear layer with each class restricted to its own filters."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ..errors import ConfigError, SelectionError
+from ..networks.layer import find_module
+from ..selections.selection import Selection
+
+# A sparse product is faster from about these on: weights of the dense head, and the share of them in the mask.
+SPARSE_FROM, SPARSE_SHARE = 2**15, 0.25
+
+
+class DecomposedLinear(nn.Linear):
+    """z_c = b_c + Σ_{j ∈ selection(c)} W_cj r_j: a linear layer ``(…, K) -> (…, C)`` with a fixed 0/1 mask.
+
+    Weights outside the mask are zero and get no gradient. Without gradients, wide heads on the CPU are computed from
+    the selected weights alone, many times faster (docs/performance.md); else the product is dense, the mask applied.
+    """
+
+    mask: Bool[Tensor, "c k"]
+    _row_ends: Tensor  # the mask in compressed rows, and the places of its weights
+    _columns: Tensor
+    _places: Tensor
+
+    def __init__(
+        self, weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"] | None, mask: Bool[Tensor, "c k"]
+    ) -> None:
+        check_fits(mask.shape[0], mask.shape[1], weight)
+        super().__init__(weight.shape[1], weight.shape[0], device="meta")
+        self.weight = nn.Parameter(weight.detach() * mask)
+        self.bias = nn.Parameter(torch.zeros_like(weight[:, 0]) if bias is None else bias.detach().clone())
+        self.register_buffer("mask", mask)
+        for name in ("_row_ends", "_columns", "_places"):
+            self.register_buffer(name, None, persistent=False)
+        self._compress()
+        self.register_load_state_dict_post_hook(lambda head, _: head._compress())  # type: ignore[no-untyped-call]
+
+    def forward(self, input: Float[Tensor, "*n k"]) -> Float[Tensor, "*n c"]:  # nn.Linear's own name
+        """Logits of every class from the responses ``input``, each from its own filters."""
+        if self._row_ends is None or self._needs_dense(input):
+            return F.linear(input, self.weight * self.mask, self.bias)
+        logits = torch.addmm(self.bias, input.reshape(-1, self.in_features), self._selected())
+        return logits.reshape(*input.shape[:-1], self.out_features)
+
+    def _compress(self) -> None:
+        """Note where the mask is set, if a sparse product is worth it."""
+        mask = self.mask
+        able = mask.device.type == "cpu" and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+        if not able or mask.numel() < SPARSE_FROM or int(mask.sum()) > SPARSE_SHARE * mask.numel():
+            self._row_ends = self._columns = self._places = None  # type: ignore[assignment]
+            return
+        self._row_ends = F.pad(mask.sum(1).cumsum(0), (1, 0))
+        self._places = mask.flatten().nonzero()[:, 0]
+        self._columns = self._places % mask.shape[1]
+        with warnings.catch_warnings():  # torch says once that its sparse tensors are new
+            warnings.simplefilter("ignore", UserWarning)
+            self._selected()
+
+    def _selected(self) -> Tensor:
+        """The selected weights as a sparse matrix (K, C): the rows of (C, K) are its columns."""
+        values, shape = self.weight.detach().take(self._places), (self.in_features, self.out_features)
+        return torch.sparse_csc_tensor(self._row_ends, self._columns, values, shape, check_invariants=False)
+
+    def _needs_dense(self, input: object) -> bool:
+        """Whether gradients are recorded, or this is no plain product of float32 on the CPU."""
+        if not isinstance(input, Tensor) or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+            return True  # a tracer's stand-in, or lower precision
+        plain = input.device.type == "cpu" and input.dtype == self.weight.dtype and self.weight.device.type == "cpu"
+        return not plain or (torch.is_grad_enabled() and (input.requires_grad or self.weight.requires_grad))
+
+    def extra_repr(self) -> str:
+        counts = self.mask.sum(1)
+        return f"{self.in_features}, {self.out_features}, {int(counts.min())} to {int(counts.max())} filters a class"
+
+
+def check_fits(classes: int, filters: int, weight: Float[Tensor, "c k"]) -> None:
+    """Raise SelectionError unless a selection of these sizes fits a head with this ``weight``."""
+    if (classes, filters) != tuple(weight.shape):
+        raise SelectionError(
+            f"The selection is for {classes} classes and {filters} filters, but the head has {weight.shape[0]} outputs "
+            f"and {weight.shape[1]} inputs. Select at the layer that feeds the head."
+        )
+
+
+def linear_head(module: nn.Module, head: str) -> nn.Linear:
+    """The final linear layer called ``head``, or an error that says what it is instead."""
+    found = find_module(module, head, "head")
+    if isinstance(found, nn.Linear):
+        return found
+    raise ConfigError(f"The head {head!r} is a {type(found).__name__}; only a final nn.Linear can be decomposed.")
+
+
+def set_head(module: nn.Module, head: str, weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"]) -> None:
+    """Put other parameters into the final linear layer called ``head``."""
+    linear = linear_head(module, head)
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+
+
+def find_head(module: nn.Module) -> str:
+    """Name of the last ``nn.Linear``, for modules nobody has described."""
+    names = [name for name, m in module.named_modules() if isinstance(m, nn.Linear)]
+    if not names:
+        raise ConfigError(f"{type(module).__name__} has no nn.Linear, so it has no head to decompose.")
+    return str(names[-1])
+
+
+def decompose(module: nn.Module, selection: Selection, *, head: str | None = None, learned: bool = False) -> nn.Module:
+    """Return a copy of ``module`` whose final linear layer lets each class see only its selected filters.
+
+    ``head`` is the dotted name of that layer (default: the last ``nn.Linear``). It keeps the weights it has, or takes
+    those of the head that the strategy has ``learned`` along with the selection. Raises SelectionError where the
+    selection does not fit it, or has no learned head.
+    """
+    name = head or find_head(module)
+    decomposed = copy.deepcopy(module)
+    linear = linear_head(decomposed, name)
+    check_fits(len(selection.filters), selection.num_filters, linear.weight)
+    selection.check()
+    weight: Tensor = linear.weight
+    bias: Tensor = torch.zeros_like(weight[:, 0]) if linear.bias is None else linear.bias
+    if learned:
+        if selection.head is None:
+            raise SelectionError("The selection has no learned head: its strategy learns none. Leave out learned=True.")
+        weight, bias = selection.head.over(selection.filters, weight, bias)
+    decomposed.set_submodule(name, DecomposedLinear(weight, bias, selection.mask(weight.device)))
+    return decomposed

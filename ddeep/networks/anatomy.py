@@ -1,0 +1,233 @@
+"""The parts of a network: its layers, its head, and the layer that feeds the head."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..errors import ConfigError, suggestion
+from ..registry.specs import ModelSpec, Pool, resolve
+from .axes import Axes, layer_with
+from .layer import Layer
+from .trace import Call, example_images, record
+
+# The pooled layer counts as the head's input when no element is further off than this share of the largest one.
+TOLERANCE = 1e-4
+
+# What a model without weights of its own is examined with.
+_SIZE, _CLASSES = 224, 10
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One submodule as a forward pass saw it at its last call. ``problem`` says why it cannot be a layer, if so."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...] | None
+    axes: Axes | None
+    filters: int | None
+    calls: int
+    problem: str
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The head (final linear layer) and the layer whose pooled output is its input.
+
+    What was not found is None, and ``problem`` says why; otherwise ``problem`` is empty.
+    """
+
+    head: str | None
+    layer: Layer | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """A freshly built model and what a pass of noise, ``size`` × ``size`` pixels, showed of it."""
+
+    module: nn.Module
+    size: int
+    layers: list[LayerRow]
+    anatomy: Anatomy
+
+
+def examine(spec: ModelSpec, size: int | None = None) -> Examined:
+    """Build the model of ``spec`` with fresh weights and look at it, on images of its weights' size unless told.
+
+    Raises ConfigError where it does not run on such images.
+    """
+    weights = spec.weights[0] if spec.weights else None
+    size = size or (weights.size if weights else _SIZE)
+    module = resolve(spec.build)(weights.num_classes if weights and weights.num_classes else _CLASSES)
+    try:
+        layers, anatomy = look(module, example_images(module, size), spec.head)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"{spec.name} does not run on images of {size} × {size}: {reason.rstrip('.')}. Try another --size."
+        ) from error
+    if spec.head and spec.layer:
+        axes = next((row.axes for row in layers if row.name == spec.layer), None)
+        anatomy = Anatomy(spec.head, layer_with(spec.layer, spec.pool, axes))
+    return Examined(module, size, layers, anatomy)
+
+
+def describe_layers(module: nn.Module, example: Float[Tensor, "n c h w"]) -> list[LayerRow]:
+    """Every submodule that a forward pass calls, in the module's order. ``example`` must be square."""
+    return _rows(module, record(module, example)[0])
+
+
+def match_layers(module: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:
+    """The submodules that ``patterns`` (dotted names, or globs over them) stand for, each once, in order.
+
+    Raises ConfigError for a pattern that matches nothing, with the nearest names.
+    """
+    names = [name for name, _ in module.named_modules() if name]
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matches = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
+        if not matches:
+            raise ConfigError(
+                f"No layer of {type(module).__name__} matches {pattern!r}.{suggestion(pattern, names)} "
+                "`ddeep layers MODEL` lists all of them."
+            )
+        chosen.update(matches)
+    return tuple(name for name in names if name in chosen)
+
+
+def find_layers(
+    module: nn.Module, patterns: Sequence[str], example: Float[Tensor, "n c h w"], pool: Pool = "mean"
+) -> list[Layer]:
+    """The layers that ``patterns`` stand for, with the layout of each found by running ``example`` (square images).
+
+    A layer asked for by its full name must be usable, or ConfigError says why it is not; a glob stands for the usable
+    ones among its matches, and must have one.
+    """
+    rows = {row.name: row for row in describe_layers(module, example)}
+    layers: dict[str, Layer] = {}
+    for pattern in patterns:
+        names = match_layers(module, [pattern])
+        problems = {name: rows[name].problem if name in rows else "is never called" for name in names}
+        usable = [name for name in names if not problems[name]]
+        if pattern in problems and pattern not in usable:
+            raise ConfigError(f"Layer {pattern!r} {problems[pattern]}. Choose one inside or after it: {_SEE}")
+        if not usable:
+            raise ConfigError(
+                f"No layer that {pattern!r} matches can be read: {names[0]!r} {problems[names[0]]}. {_SEE}"
+            )
+        layers.update({name: layer_with(name, pool, rows[name].axes) for name in usable})
+    return [layers[name] for name in rows if name in layers]
+
+
+def find_anatomy(module: nn.Module, example: Float[Tensor, "n c h w"], head: str | None = None) -> Anatomy:
+    """Find the head (unless given) and the layer that feeds it, by value, in one eval-mode pass of square images.
+
+    The head is the last ``nn.Linear`` whose output is the network's. The layer is a submodule whose output at its
+    last call is the head's input: averaged over positions, at the class token, or as it is (``TOLERANCE``). Of
+    several, the choice falls on one that still has positions, then on one with parameters, then on the least nested,
+    then on the last called; on the first called among those without parameters, so that no dropout comes before it.
+    """
+    return look(module, example, head)[1]
+
+
+def look(
+    module: nn.Module, example: Float[Tensor, "n c h w"], head: str | None = None
+) -> tuple[list[LayerRow], Anatomy]:
+    """What ``describe_layers`` and ``find_anatomy`` tell, in one pass."""
+    calls, logits = record(module, example)
+    return _rows(module, calls), _anatomy(module, calls, logits, head)
+
+
+def _rows(module: nn.Module, calls: Sequence[Call]) -> list[LayerRow]:
+    last = _last_calls(calls)
+    times = Counter(call.name for call in calls)
+    return [
+        LayerRow(name, type(child).__name__, call.shape, call.axes, call.filters, times[name], call.problem)
+        for name, child in module.named_modules()
+        if (call := last.get(name)) is not None
+    ]
+
+
+def _anatomy(module: nn.Module, calls: Sequence[Call], logits: Any, head: str | None) -> Anatomy:
+    linears = [call for call in calls if isinstance(call.module, nn.Linear)]
+    if head is not None:
+        found = next((call for call in reversed(linears) if call.name == head), None)
+        if found is None:
+            raise ConfigError(_why_not_a_head(module, head, [call.name for call in linears]))
+        return _with_layer(found, calls)
+    found = next((call for call in reversed(linears) if _is_logits(call, logits)), None)
+    return _with_layer(found, calls) if found else Anatomy(None, None, _why_no_head(calls, logits))
+
+
+_SEE = "`ddeep layers MODEL` lists them."
+
+
+def _last_calls(calls: Sequence[Call]) -> dict[str, Call]:
+    return {call.name: call for call in calls}
+
+
+def _with_layer(head: Call, calls: Sequence[Call]) -> Anatomy:
+    times = sum(call.name == head.name for call in calls)
+    if times > 1 or head.given is None:
+        return Anatomy(head.name, None, f"the head {head.name!r} is called {times} times in one pass")
+    last = _last_calls(calls)
+    matches = [
+        (_rank(call, position), call, pool)
+        for position, call in enumerate(calls[: calls.index(head)])
+        if last[call.name] is call
+        for pool, pooled in call.pooled
+        if _same(pooled, head.given)
+    ]
+    if not matches:
+        problem = f"the input of the head {head.name!r} is not the pooled output of any submodule"
+        return Anatomy(head.name, None, problem)
+    _, call, pool = max(matches, key=lambda match: match[0])
+    return Anatomy(head.name, layer_with(call.name, pool, call.axes))
+
+
+def _rank(call: Call, position: int) -> tuple[bool, bool, int, int]:
+    has_parameters = next(call.module.parameters(), None) is not None
+    return call.has_positions, has_parameters, -call.name.count("."), position if has_parameters else -position
+
+
+def _is_logits(call: Call, logits: Any) -> bool:
+    return isinstance(logits, Tensor) and logits.ndim == 2 and call.output is not None and _same(call.output, logits)
+
+
+def _same(given: Tensor, wanted: Tensor) -> bool:
+    if len(given) != len(wanted) or given.numel() != wanted.numel():
+        return False
+    difference = given.flatten(1).float() - wanted.flatten(1).float()
+    return bool(difference.abs().max() <= TOLERANCE * wanted.abs().max())
+
+
+def _why_no_head(calls: Sequence[Call], logits: Any) -> str:
+    if not isinstance(logits, Tensor):
+        return f"the network returns a {type(logits).__name__}, not logits (N, C)"
+    if logits.ndim != 2:
+        return f"the network returns a tensor of shape {tuple(logits.shape)}, not logits (N, C)"
+    convolution = next(
+        (c.name for c in reversed(calls) if isinstance(c.module, nn.Conv2d) and _is_logits(c, logits)), ""
+    )
+    if convolution:
+        return f"the logits are the output of the convolution {convolution!r}, not of a linear layer"
+    alike = {c.name for c in calls if isinstance(c.module, nn.Linear) and c.shape == tuple(logits.shape)}
+    if alike:
+        return f"the logits are computed from {' and '.join(map(repr, sorted(alike)))}, not the output of one of them"
+    return "the logits are not the output of a linear layer"
+
+
+def _why_not_a_head(module: nn.Module, head: str, linears: Sequence[str]) -> str:
+    modules = dict(module.named_modules())
+    known = f" The linear layers it ends with are: {', '.join(linears[-3:])}." if linears else ""
+    if head not in modules:
+        return f"{type(module).__name__} has no head {head!r}.{suggestion(head, linears)}{known}"
+    return f"The head {head!r} is a {type(modules[head]).__name__}, not an nn.Linear that is called.{known}"

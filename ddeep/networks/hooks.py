@@ -1,0 +1,99 @@
+"""Forward hooks that pool a layer's output on the spot, so that no feature map outlives its layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Self
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+from .layer import Layer, check_output, find_module, pool_responses, sum_positions
+
+
+class _Finished(Exception):  # noqa: N818 - a jump out of the forward pass, not an error
+    """Raised once the last tapped layer has been read."""
+
+
+class Taps:
+    """Reads layers of a module while it runs. A context manager: the hooks are gone when it ends, whatever happens.
+
+    A module called several times in one forward pass is read at its last call. ``extras`` are the names of what
+    statistics need beyond responses. Without logits to compute, the pass stops after the last tapped layer.
+    """
+
+    def __init__(self, module: nn.Module, layers: Iterable[Layer], extras: Collection[str] = ()) -> None:
+        self.module = module
+        self.layers = {layer.name: layer for layer in layers}
+        self.extras = frozenset(extras)
+        self.responses: dict[str, Tensor] = {}
+        self.zeros: dict[str, Tensor] = {}
+        self._outputs: dict[str, Tensor] = {}
+        self._calls: dict[str, int] = {}
+        self._latest: tuple[str, int] | None = None
+        self._last: tuple[str, int] | None = None
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    @property
+    def gradients(self) -> bool:
+        """Whether a backward pass is asked for."""
+        return "gradient_activation" in self.extras
+
+    def __enter__(self) -> Self:
+        modules = {name: find_module(self.module, name) for name in self.layers}  # all, before the first hook
+        for name, module in modules.items():
+            self._handles.append(module.register_forward_hook(self._hook(name)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+    def _hook(self, name: str) -> Callable[..., Any]:
+        layer = self.layers[name]
+
+        def read(_module: nn.Module, _inputs: Any, result: Any) -> Tensor | None:
+            output = check_output(layer, result)
+            self.responses[name] = pool_responses(output.detach(), layer)
+            if "zeros" in self.extras:
+                self.zeros[name] = pool_responses((output.detach() == 0).float(), layer)
+            self._calls[name] = self._calls.get(name, 0) + 1
+            self._latest = (name, self._calls[name])
+            if self._latest == self._last:
+                raise _Finished
+            if not self.gradients:
+                return None
+            self._outputs[name] = output
+            return output.clone()  # what follows may work in place
+
+        return read
+
+    def run(self, images: Tensor) -> Tensor | None:
+        """Run the module on a batch; return its logits, or None where the pass stopped early."""
+        for previous in (self.responses, self.zeros, self._outputs, self._calls):
+            previous.clear()  # a layer that this batch does not reach must not show the last one's
+        try:
+            logits: Tensor = self.module(images)
+        except _Finished:
+            return None
+        if not self.extras & {"logits", "gradient_activation"}:
+            self._last = self._latest  # the next pass may stop here
+        return logits
+
+    def run_with_gradients(self, images: Tensor, labels: Int64[Tensor, " n"]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run forward and backward; return the logits and, by layer, gradient times activation ``(N, K)``.
+
+        The gradient is that of each image's true logit, the sum runs over positions (DESIGN section 3).
+        """
+        with torch.enable_grad():
+            logits = self.run(images.detach().requires_grad_())
+            assert logits is not None
+            true = logits.gather(1, labels[:, None]).sum()
+            gradients = torch.autograd.grad(true, list(self._outputs.values()), allow_unused=True)
+        product = {}
+        for (name, output), gradient in zip(self._outputs.items(), gradients, strict=True):
+            values = torch.zeros_like(output) if gradient is None else gradient * output.detach()
+            product[name] = sum_positions(values, self.layers[name])
+        self._outputs.clear()  # and with them the graph
+        return logits.detach(), product

@@ -1,0 +1,105 @@
+"""A copy of a network made ready for fast, exact forward passes: batch norms folded, channels last."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..errors import ConfigError
+from .hooks import Taps
+from .layer import Layer
+
+Precision = Literal["fp32", "bf16"]
+FOLDING_TOLERANCE = 1e-4
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``; an error where it is absent."""
+    available = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device(available[-1])
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"Unknown device {name!r}. Use one of: auto, {', '.join(available)}.") from None
+    if device.type not in available or (device.index or 0) >= max(1, torch.cuda.device_count()):
+        raise ConfigError(f"Device {name!r} is not available here. Use one of: auto, {', '.join(available)}.")
+    return device
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Mixed precision for one whole pass; nothing for fp32."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def prepare(
+    module: nn.Module, layers: Collection[Layer], device: torch.device, example: Tensor | None = None
+) -> nn.Module:
+    """Return a copy of ``module`` in eval mode on ``device``, as fast as exactness allows.
+
+    Batch norms are folded only where neither the convolution nor the norm is (or lies inside) a requested layer's own
+    name, and only if the responses to ``example`` stay within 1e-4 relative.
+    """
+    plain = copy.deepcopy(module).eval().to(device)
+    channels_last = any(isinstance(m, nn.Conv2d) for m in plain.modules())
+    if channels_last:
+        plain = plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if example is None:
+        return plain
+    folded = _fold_batch_norms(copy.deepcopy(plain), {layer.name for layer in layers})
+    if folded is None:
+        return plain
+    return folded if _same_responses(plain, folded, layers, example.to(device)) else plain
+
+
+def _fold_batch_norms(module: nn.Module, keep: Collection[str]) -> nn.Module | None:
+    """Fold every batch norm that alone follows a convolution; None where there is nothing to fold."""
+    try:
+        graph = fx.symbolic_trace(module).graph
+    except Exception:  # control flow that depends on data; tracing may fail in any way
+        return None
+    modules = dict(module.named_modules())
+    uses = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    pairs = []
+    for node in graph.nodes:
+        if node.op != "call_module" or not _is_foldable(modules[str(node.target)]):
+            continue
+        source = node.args[0]
+        if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) != 1:
+            continue
+        convolution, norm = str(source.target), str(node.target)
+        once = uses[source.target] == 1 and uses[node.target] == 1
+        if type(modules[convolution]) is nn.Conv2d and once and not {convolution, norm} & set(keep):
+            pairs.append((convolution, norm))
+    for convolution, norm in pairs:
+        fused = fuse_conv_bn_eval(modules[convolution], modules[norm])
+        module.set_submodule(convolution, fused)
+        module.set_submodule(norm, nn.Identity())
+    return module if pairs else None
+
+
+def _is_foldable(module: nn.Module) -> bool:
+    """Whether it is a batch norm with statistics of its own; without, it takes those of each batch."""
+    return type(module) is nn.BatchNorm2d and module.running_mean is not None
+
+
+def _same_responses(plain: nn.Module, folded: nn.Module, layers: Collection[Layer], example: Tensor) -> bool:
+    with torch.no_grad(), Taps(plain, layers, {"logits"}) as one, Taps(folded, layers, {"logits"}) as other:
+        pairs = [(one.run(example), other.run(example))]
+    pairs += [(one.responses[layer.name], other.responses[layer.name]) for layer in layers]
+    return all(a is not None and b is not None and close(a, b, FOLDING_TOLERANCE) for a, b in pairs)
+
+
+def close(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Whether the largest difference is within ``tolerance`` of the largest magnitude."""
+    if a.shape != b.shape:
+        return False
+    scale = max(a.abs().max().item(), b.abs().max().item())
+    return bool((a.float() - b.float()).abs().max().item() <= tolerance * scale)

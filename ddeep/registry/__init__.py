@@ -1,0 +1,1 @@
+"""Specs, hooks, and who provides what."""

@@ -1,0 +1,56 @@
+"""A new plugin package: what ``ddeep plugins new`` writes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Template
+from typing import Literal, get_args
+
+from ..errors import ConfigError
+from ..files.atomic import written_whole
+
+Kind = Literal["model", "dataset", "strategy", "metric", "regularizer"]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_NAME = re.compile(r"[a-z][a-z0-9]*([-_.][a-z0-9]+)*")
+
+# What to try first, for the README.
+_TRY = {
+    "model": "ddeep layers $spec",
+    "dataset": "ddeep train --model resnet20 --dataset $spec --epochs 2",
+    "strategy": "ddeep run --model resnet20 --strategy $spec",
+    "metric": "ddeep list metrics",
+    "regularizer": "ddeep train --model resnet20 --dataset digits --epochs 2 --regularizer $spec --layers layer3.2",
+}
+
+
+def write_plugin(name: str, kind: Kind, parent: Path) -> Path:
+    """Write the package ``name`` with one spec of ``kind`` into a new folder of ``parent``, and return the folder.
+
+    The package installs and passes its own tests as it is. ``name`` without a leading ``ddeep-`` is the spec's name.
+    Raises ConfigError for a name that a distribution cannot have, and where the folder exists.
+    """
+    if not _NAME.fullmatch(name) or name in ("ddeep", "ddeep-"):
+        raise ConfigError(f"{name!r} cannot name a package. Use small letters, digits and dashes, as in 'ddeep-mine'.")
+    if kind not in get_args(Kind):
+        raise ConfigError(f"A plugin adds a {', '.join(get_args(Kind))}, not a {kind!r}.")
+    folder = parent / name
+    if folder.exists():
+        raise ConfigError(f"{folder} exists. Choose another name, or remove it.")
+    module = re.sub(r"[-.]", "_", name)
+    words = {"distribution": name, "module": module, "spec": name.removeprefix("ddeep-"), "kind": kind}
+    words["try"] = Template(_TRY[kind]).substitute(words)
+    contents = {
+        "pyproject.toml": "plugin-pyproject.toml",
+        "README.md": "plugin-README.md",
+        f"{module}.py": f"plugin-{kind}.py",
+        "tests/test_contract.py": "plugin-test-contract.py",
+        f"tests/test_{kind}.py": f"plugin-{kind}-test.py",
+    }
+    with written_whole(folder) as temporary:
+        (temporary / "tests").mkdir(parents=True)
+        for path, template in contents.items():
+            text = (_TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")
+            (temporary / path).write_text(Template(text).substitute(words), encoding="utf-8")
+    return folder

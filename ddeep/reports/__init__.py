@@ -1,0 +1,62 @@
+"""The atlas: everything a run or a comparison has found, as one HTML file that opens anywhere, and as figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..files.atomic import written_whole
+
+if TYPE_CHECKING:
+    from .style import Plot
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written; ``missing`` says why there are no images in it, if so."""
+
+    page: Path
+    figures: list[Path]
+    missing: str
+
+
+def write_report(
+    run: Path, out: Path | None = None, data_dir: Path | None = None, layers: list[str] | None = None
+) -> Report:
+    """Write the report of a run's or a comparison's directory: ``out`` (default: ``report.html`` in it).
+
+    Its figures go into ``figures/`` beside it, as PNG and SVG. ``layers``: names or globs of the layers whose metrics
+    to compare in a run's report (None: some spread over the network, [] none). Without the run's images or network it
+    shows what the run itself has saved. Raises DataError where ``run`` is not such a directory.
+    """
+    from .comparison_figures import draw
+    from .comparison_page import FILE, comparison_page, read_comparison
+    from .style import save
+
+    missing = ""
+    if (run / FILE).exists():
+        document = read_comparison(run)
+        plots = list(draw(document))
+        text = comparison_page(document, plots)
+    else:
+        text, plots, missing = _run_report(run, data_dir, layers)
+    page = out or run / "report.html"
+    figures = [path for plot in plots for path in save(plot, page.parent / "figures")]
+    with written_whole(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Report(page, figures, missing)
+
+
+def _run_report(run: Path, data_dir: Path | None, layers: list[str] | None) -> tuple[str, list[Plot], str]:
+    from .findings import find
+    from .plots import run_plots
+    from .run_page import run_page
+    from .strips import strips
+    from .style import style
+    from .views import filter_order
+
+    found = find(run, data_dir, layers)
+    with style():
+        plots = run_plots(found, filter_order(found))
+    return run_page(found, plots, strips(found)), plots, found.missing

@@ -1,0 +1,102 @@
+"""Metrics of layers over the depth of a network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..evidence.context import Context
+from ..evidence.subject import Subject
+from ..networks.anatomy import describe_layers
+from ..networks.hooks import Taps
+from ..networks.inference import close, prepare
+from ..networks.layer import Layer, find_module
+from ..registry.specs import MetricSpec
+from ..selections.measure import SplitEvidence, always_measured, measure, needed
+
+MOST = 24  # layers chosen by themselves
+SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Depth:
+    """One layer's figures by metric: one number each, None where a metric is not defined."""
+
+    layer: str
+    filters: int
+    figures: dict[str, float | None]
+
+
+def layer_metrics() -> list[MetricSpec]:
+    """The metrics that every run shows and that any layer has."""
+    return [spec for spec in always_measured() if spec.of == "layer" and not spec.head_only]
+
+
+def measure_depth(subject: Subject, patterns: list[str] | None = None) -> list[Depth]:
+    """Every layer metric at several layers of the train split, in one pass for those that are not cached.
+
+    ``patterns`` are names or globs; None chooses layers by itself (``spread_layers``), an empty list none.
+    """
+    layers = spread_layers(subject) if patterns is None else subject.layers(patterns) if patterns else []
+    if not layers:
+        return []
+    specs = layer_metrics()
+    evidence = subject.evidence("train", {layer: needed(specs, "train") for layer in layers})
+    rows = []
+    for layer in layers:
+        context = Context(find_module(subject.network.module, layer.name))
+        with warnings.catch_warnings(action="ignore"):  # that a metric is not defined somewhere shows as a gap
+            figures = measure(specs, SplitEvidence(evidence[layer]), None, context)
+        numbers = {spec.name: headline(spec, figures[spec.name.replace("-", "_")]) for spec in specs}
+        rows.append(Depth(layer.name, evidence[layer].filters, numbers))
+    return rows
+
+
+def headline(spec: MetricSpec, figure: Any) -> float | None:
+    """The one number that stands for a metric's figure: the figure itself, or the table's entry the spec names."""
+    if isinstance(figure, dict):
+        figure = figure.get(spec.headline) if spec.headline is not None else None
+    return float(figure) if isinstance(figure, int | float) else None
+
+
+def spread_layers(subject: Subject) -> list[Layer]:
+    """At most ``MOST`` layers with positions, spread evenly over the network in the order they finish.
+
+    Layers that hand on the same responses are one: the one that feeds the head, or else the innermost block, stands
+    for all. Where a network has activation functions without negative outputs (ReLU), only layers that end in one are
+    chosen: there every metric is defined.
+    """
+    module, example, own = subject.network.module, subject.example, subject.network.layer
+    names = [row.name for row in describe_layers(module, example) if row.axes not in (None, "NC") and not row.problem]
+    layers = {layer.name: layer for layer in subject.layers(names)} if names else {}
+    responses = _responses(module, layers.values(), example)
+    feeding = own.name if own is not None else ""
+    distinct: dict[str, bool] = {}  # a layer's name: whether it, or one the same as it, is a positive activation
+    for name in sorted(layers, key=lambda name: (name != feeding, *_rank(module, name))):
+        same = (other for other in distinct if close(responses[name], responses[other], SAME))
+        kind = type(find_module(module, name)).__module__
+        positive = kind == "torch.nn.modules.activation" and bool(responses[name].min() >= 0)
+        representative = next(same, name)
+        distinct[representative] = distinct.get(representative, False) or positive
+    chosen = [name for name in distinct if distinct[name]] if any(distinct.values()) else list(distinct)
+    ordered = [layers[name] for name in responses if name in chosen]
+    places = torch.linspace(0, len(ordered) - 1, min(MOST, len(ordered))).round().long().tolist()
+    return [ordered[place] for place in places]
+
+
+def _rank(module: nn.Module, name: str) -> tuple[bool, int]:
+    """Innermost blocks first, then modules without children, the least nested first."""
+    is_block = next(find_module(module, name).children(), None) is not None
+    return not is_block, -name.count(".") if is_block else name.count(".")
+
+
+def _responses(module: nn.Module, layers: Iterable[Layer], example: Tensor) -> dict[str, Tensor]:
+    """Responses of every layer on ``example``, in the order in which the layers finish."""
+    with torch.no_grad(), Taps(prepare(module, [], torch.device("cpu")), layers, {"logits"}) as taps:
+        taps.run(example)
+    return taps.responses

@@ -1,0 +1,1 @@
+"""Which filters each class has."""

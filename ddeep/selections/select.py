@@ -1,0 +1,93 @@
+"""Run a strategy on evidence: scores or a choice in, a checked selection out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import ConfigError, SelectionError
+from ..evidence.context import Context
+from ..evidence.evidence import Evidence
+from ..registry.registry import registry
+from ..registry.specs import StrategySpec, resolve
+from ..statistics.basic import Extremes
+from ..statistics.statistic import Statistic
+from .selection import Selection
+
+K = int | float
+
+
+def parse_k(given: object) -> K:
+    """A number of filters (1, 2, …) or a fraction in (0, 1), from text or a number."""
+    try:
+        value = math.nan if isinstance(given, bool) else float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"k = {str(given)[:40]!r} is not a number. {_K_HELP}") from None
+    whole = isinstance(given, int) or (isinstance(given, str) and given.strip().isdecimal())
+    if whole and value >= 1:  # not 1.0: is it all filters, or one?
+        return int(value)
+    if 0 < value < 1:
+        return value
+    raise ConfigError(f"k = {str(given)[:40]} cannot be. {_K_HELP}")
+
+
+_K_HELP = (
+    "Give a whole number of filters per class (1, 2, …), or a fraction between 0 and 1 for strategies that take one."
+)
+
+
+def find_strategy(name: str) -> StrategySpec:
+    """The strategy spec of that name."""
+    return registry().find("strategy", name)
+
+
+def needed(spec: StrategySpec, ks: Sequence[K]) -> list[Statistic]:
+    """The statistics that selecting for every k takes."""
+    statistics = list(resolve(spec.needs)(list(ks))) if spec.needs is not None else []
+    return [*statistics, Extremes()] if spec.non_negative else statistics
+
+
+def check_k(spec: StrategySpec, k: K, filters: int | None = None) -> None:
+    """Raise ConfigError where the strategy cannot take ``k``."""
+    if isinstance(k, float) and not spec.fractions:
+        raise ConfigError(f"The strategy {spec.name!r} takes a whole number k, not the fraction {k}.")
+    if filters is not None and isinstance(k, int) and k > filters:
+        raise ConfigError(f"k = {k} filters per class, but the layer has {filters}. Choose k from 1 to {filters}.")
+
+
+def choose(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Selection:
+    """The strategy's selection for ``k`` filters per class (or the fraction ``k``)."""
+    return choice(score(spec, evidence, k, context), evidence, k)
+
+
+def score(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Float[Tensor, "c k"] | Selection:
+    """What the strategy answers for ``k``: scores of all filters, or the selection itself."""
+    check_k(spec, k, evidence.filters)
+    if spec.head_only:
+        context.needed_head()
+    if spec.non_negative and evidence[Extremes()].low.min() < 0:
+        raise ConfigError(
+            f"The strategy {spec.name!r} is defined for non-negative responses, but layer {evidence.layer.name!r} has "
+            "negative ones. Choose a layer after a ReLU, or another strategy: `ddeep list strategies`."
+        )
+    found = resolve(spec.select)(evidence, k, context)
+    if isinstance(found, Tensor):
+        if found.shape != (evidence.classes, evidence.filters):
+            raise SelectionError(
+                f"The strategy {spec.name!r} gave scores of shape {tuple(found.shape)}; "
+                f"expected (classes, filters) = ({evidence.classes}, {evidence.filters})."
+            )
+        return found
+    if isinstance(found, Selection):
+        return found
+    raise SelectionError(f"The strategy {spec.name!r} gave a {type(found).__name__}, not scores or a Selection.")
+
+
+def choice(answer: Float[Tensor, "c k"] | Selection, evidence: Evidence, k: K) -> Selection:
+    """The selection that the answer of a strategy amounts to: the ``k`` filters of every class with the best scores."""
+    found = Selection.top(answer, int(k), present=evidence.present) if isinstance(answer, Tensor) else answer
+    found.check(evidence.classes, evidence.filters)
+    return found

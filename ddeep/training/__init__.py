@@ -1,0 +1,1 @@
+"""Training a network, also through its decomposed head."""

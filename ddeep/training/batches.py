@@ -1,0 +1,110 @@
+"""Shuffled, augmented batches for training. Each is a function of seed, epoch and step alone.
+
+So training can stop after any step and go on as if it had not, and any number of processes see the same batches,
+each its own part of every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, UInt8
+from torch import Tensor
+
+from ..data.decoding import fitted_pixels
+from ..data.images import Images, TensorImages
+from ..data.loader import decode_batches, default_workers
+from ..data.preprocessing import Preprocessing
+from ..errors import ConfigError, DataError
+from .augment import crop_and_flip, draw
+from .recipe import Recipe
+
+Part = tuple[Float32[Tensor, "n 3 s s"], Int64[Tensor, " n"]]
+
+
+def generator(seed: int, *position: int) -> torch.Generator:
+    """A CPU generator of its own for ``position`` (epoch, step) of the run with this ``seed``."""
+    state = np.random.SeedSequence(seed, spawn_key=position).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state))
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """The batches of one training run, as process ``rank`` of ``world`` sees them.
+
+    Every epoch is one permutation of the images; the few that do not fill a batch are left out of it.
+    """
+
+    images: Images
+    preprocessing: Preprocessing
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.images) < self.parts:
+            raise DataError(f"{len(self.images)} images are too few to train on in batches of {self.parts} parts.")
+        if self.recipe.batch_size % self.parts:
+            raise ConfigError(
+                f"A batch of {self.recipe.batch_size} cannot be split evenly over {self.world} processes × "
+                f"{self.recipe.accumulate} accumulated parts. Choose a multiple of {self.parts}."
+            )
+
+    @property
+    def parts(self) -> int:
+        """Parts of a batch: processes times accumulated parts."""
+        return self.world * self.recipe.accumulate
+
+    @property
+    def batch_size(self) -> int:
+        """Images of an optimizer step, over all processes; fewer than asked for where there are not that many."""
+        return min(self.recipe.batch_size, len(self.images) // self.parts * self.parts)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of an epoch."""
+        return len(self.images) // self.batch_size
+
+    def epoch(self, number: int, first_step: int = 0) -> Iterator[list[Part]]:
+        """The rest of epoch ``number`` from ``first_step`` on: for each step its accumulated parts, normalised."""
+        order = torch.randperm(len(self.images), generator=generator(self.seed, number))
+        # Image i of a batch goes to part i % parts, whose draws are every parts-th: the same for any division.
+        batches = order[: self.steps * self.batch_size].view(self.steps, -1, self.parts).transpose(1, 2)
+        own = batches[first_step:, self.rank :: self.world]
+        for step, pixels in enumerate(self._pixels(own), start=first_step):
+            augmented = self._augmented(pixels, number, step)
+            labels = self.images.labels[own[step - first_step]].to(self.device)
+            yield list(zip(augmented, labels, strict=True))
+
+    def _pixels(self, own: Int64[Tensor, "steps parts n"]) -> Iterator[list[UInt8[Tensor, "n s s 3"]]]:
+        if isinstance(self.images, TensorImages):
+            for indices in own:
+                yield [self.preprocessing.fit(self.images.pixels[part].to(self.device)) for part in indices]
+            return
+        pinned = self.device.type == "cuda"
+        wanted = list(own.flatten(0, 1))
+        workers = default_workers(self.world)
+        decode = partial(fitted_pixels, preprocessing=self.preprocessing)
+        pixels: list[Tensor] = []
+        for decoded in decode_batches(self.images.files, wanted, decode, workers, pinned=pinned):
+            if decoded.errors:
+                raise DataError(decoded.errors[0])
+            pixels.append(decoded.pixels.to(self.device, non_blocking=True))
+            if len(pixels) == own.shape[1]:
+                yield pixels
+                pixels = []
+
+    def _augmented(self, pixels: list[Tensor], number: int, step: int) -> list[Tensor]:
+        recipe = self.recipe
+        corners, flipped = draw(self.batch_size, recipe.crop_padding, recipe.flip, generator(self.seed, number, step))
+        mine = [slice(self.rank + i * self.world, None, self.parts) for i in range(len(pixels))]
+        return [
+            self.preprocessing.normalise(crop_and_flip(part, recipe.crop_padding, corners[rows], flipped[rows]))
+            for part, rows in zip(pixels, mine, strict=True)
+        ]

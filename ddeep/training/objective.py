@@ -1,0 +1,51 @@
+"""What one batch costs: cross-entropy and regularizer, in one module that accelerate can wrap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .regularizers import Regularizer, Responses
+
+# The figures a batch adds to: Σ loss (without penalty), Σ penalty, correct images, images.
+FIGURES = 4
+
+
+class Objective(nn.Module):
+    """Loss of ``module`` on a batch. Wrapped as a whole, so that nothing is ever patched into the module itself.
+
+    A regularizer's term is a child where it is an ``nn.Module``: its parameters are trained along. A context manager:
+    the regularizer's hooks are gone when it ends.
+    """
+
+    def __init__(self, module: nn.Module, label_smoothing: float = 0.0, regularizer: Regularizer | None = None) -> None:
+        super().__init__()
+        self.module = module
+        self.label_smoothing = label_smoothing
+        self.term: Any = regularizer.term if regularizer else None
+        self._responses = Responses(module, regularizer.layers if regularizer else ())
+
+    def __enter__(self) -> Objective:
+        self._responses.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._responses.__exit__()
+
+    def forward(
+        self, images: Float[Tensor, "n 3 s s"], labels: Int64[Tensor, " n"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " 4"]]:
+        """The loss to minimise, and the figures of this batch to add up."""
+        logits: Tensor = self.module(images)
+        with torch.autocast(images.device.type, enabled=False):
+            logits = logits.float()
+            loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+            penalty = torch.zeros_like(loss) if self.term is None else self.term(self._responses.latest, labels)
+        count = len(labels)
+        correct = (logits.argmax(1) == labels).sum()
+        summed = [loss.detach() * count, penalty.detach() * count, correct, torch.full_like(loss.detach(), count)]
+        return loss + penalty, torch.stack(summed)
