@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import get_args
 
 from ddeep.experiments.run import Plan
-from ddeep.networks.inference import Precision, prepare
+from ddeep.networks.device import Precision
+from ddeep.networks.inference import prepare
 from ddeep.selections.select import choose
 from ddeep.selections.selection import Selection
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from torch import nn
 
-from ddeep.data.loader import Batch
+from ddeep.data.batches import Batch
 from ddeep.evidence.evidence import gather_kept
 from ddeep.experiments.run import Plan
 from ddeep.networks.inference import prepare

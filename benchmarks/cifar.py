@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from ddeep.data.batches import Batch
 from ddeep.data.images import TensorImages
-from ddeep.data.loader import Batch, Loader
-from ddeep.evidence.collector import Gathering
+from ddeep.data.loader import Loader
+from ddeep.evidence.collector import Collector
 from ddeep.evidence.evidence import Evidence
 from ddeep.evidence.subject import Subject
 from ddeep.experiments.run import Plan, make_plan
 from ddeep.experiments.settings import RunConfig, read_config
-from ddeep.networks.inference import Precision, autocast
+from ddeep.networks.device import Precision, autocast
 from ddeep.networks.layer import Layer
 from ddeep.statistics.statistic import Statistic
 
@@ -76,7 +77,7 @@ def gather(
 ) -> dict[Layer, Evidence]:
     """The evidence pass of ``ddeep run``, responses kept in memory."""
     images = images_of(batches)
-    gathering = Gathering(
+    gathering = Collector(
         module,
         requests,
         classes=classes,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from ddeep.files.atomic import cache_root
+from ddeep.files.paths import cache_root
 from ddeep.registry.registry import registry
 
 from .common import Cost, Report, Settings, alternate, command, converted_only

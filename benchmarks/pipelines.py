@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ddeep.data.images import TensorImages
+from ddeep.evidence.store import gather
 from ddeep.experiments.run import Plan
 from ddeep.selections.select import choose
 
@@ -30,7 +31,7 @@ def prepared(settings: Settings, images: int, place: str, precision: Any) -> Pla
 def ours(job: Plan, cache: Path) -> list[list[int]]:
     """What ``ddeep run`` does, with a cache of its own."""
     os.environ["DDEEP_CACHE"] = str(cache)
-    evidence = job.subject.evidence("train", {job.layer: job.statistics["train"]}, [job.layer])[job.layer]
+    evidence = gather(job.subject, "train", {job.layer: job.statistics["train"]}, [job.layer])[job.layer]
     assert job.strategy is not None
     return [list(row) for row in choose(job.strategy, evidence, job.k, job.context).filters]
 

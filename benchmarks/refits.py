@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import torch
 
-from ddeep.evidence.context import Head
+from ddeep.evidence.store import gather
 from ddeep.experiments.run import Plan
 from ddeep.heads.refit import refit, refit_all
+from ddeep.networks.head import Head
 from ddeep.selections.select import choose, needed
 from ddeep.statistics.statistic import Statistic
 
@@ -52,6 +53,6 @@ def _prepared(job: Plan, settings: Settings) -> tuple[torch.Tensor, torch.Tensor
     assert strategy is not None
     subject = smaller(job.subject, 1024, "fp32") if settings.quick else job.subject
     statistics: list[Statistic] = needed(strategy, list(KS))
-    evidence = subject.evidence("train", {job.layer: statistics}, [job.layer])[job.layer]
+    evidence = gather(subject, "train", {job.layer: statistics}, [job.layer])[job.layer]
     masks = torch.stack([choose(strategy, evidence, k, job.context).mask() for k in KS])
     return *evidence.cached_responses(), masks

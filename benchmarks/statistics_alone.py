@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ddeep.evidence.collector import LayerGathering
+from ddeep.evidence.collector import LayerCollector
 from ddeep.evidence.evidence import Evidence, by_round, gather_kept
 from ddeep.networks.layer import Layer
 from ddeep.registry.registry import registry
@@ -22,7 +22,8 @@ from ddeep.selections.measure import always_measured
 from ddeep.selections.measure import needed as needed_by_metrics
 from ddeep.selections.select import needed
 from ddeep.statistics.basic import ClassCounts
-from ddeep.statistics.statistic import ResponseBatch, Statistic
+from ddeep.statistics.batch import ResponseBatch
+from ddeep.statistics.statistic import Statistic
 
 from .common import Report, Settings, alternate, clocked
 
@@ -83,7 +84,7 @@ def gather(given: Responses, statistics: Sequence[Statistic], classes: int) -> E
     """The first round batch by batch, as a pass hands them over; later rounds from the responses."""
     filters = given.responses.shape[1]
     first = by_round([ClassCounts(), *statistics])[0]
-    gathering = LayerGathering(first, classes, filters, CPU, None)
+    gathering = LayerCollector(first, classes, filters, CPU, None)
     for batch in _batches(given):
         gathering.add(batch)
     evidence = gathering.finish(Layer("invented"), "train")

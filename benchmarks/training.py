@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from ddeep.data.images import TensorImages
 from ddeep.data.preprocessing import Preprocessing
-from ddeep.networks.inference import Precision, autocast
+from ddeep.networks.device import Precision, autocast
 from ddeep.training.loop import train
 from ddeep.training.recipe import Recipe
 from ddeep_plugins_builtin.models.cifar_resnet import resnet20

@@ -17,6 +17,8 @@ from torch import nn
 from ddeep.data.images import TensorImages
 from ddeep.data.preprocessing import Preprocessing
 from ddeep.evidence.evidence import by_round
+from ddeep.evidence.replay import context_at
+from ddeep.evidence.store import gather
 from ddeep.evidence.subject import Subject
 from ddeep.networks.layer import Layer
 from ddeep.networks.network import Network
@@ -104,8 +106,8 @@ def main(images: int, classes: int, filters: int) -> None:
             subject = Subject(made, {"train": train, "test": train}, torch.device("cpu"))
             layer = made.layer
             assert layer is not None
-            evidence = subject.evidence("train", {layer: statistics}, [layer])[layer]
-            context = subject.context(layer, 0)
+            evidence = gather(subject, "train", {layer: statistics}, [layer])[layer]
+            context = context_at(subject, layer, 0)
             for spec in strategies:
                 choose(spec, evidence, K, context)
         found = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .compat import repair_torchvision_imports
+from ._platform import repair_torchvision_imports
 from .errors import DdeepError
+from .provenance import VERSION
 from .registry.hookspecs import hookimpl
 from .registry.specs import DatasetSpec, MetricSpec, ModelFamily, ModelSpec, RegularizerSpec, StrategySpec, WeightsSpec
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from .data.images import FileImages, TensorImages
     from .selections.selection import Selection
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 # Imported on first use: they need torch, and `ddeep --help` must not.
 _LAZY = {

@@ -9,40 +9,38 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
+from .data.batches import Batch
 from .errors import ConfigError, DataError
-from .evidence.collector import Gathering
+from .evidence.collector import Collector
 from .evidence.context import Context
 from .evidence.evidence import Evidence, count_classes, gather_kept
-from .heads.decomposed import decompose, find_head, linear_head, set_head
+from .heads.decomposed import decompose
 from .heads.refit import refit as refit_head
-from .networks.anatomy import find_anatomy, find_layers
-from .networks.inference import prepare, resolve_device
-from .networks.layer import Layer, find_module
-from .networks.network import head_if_fed
+from .networks.anatomy import find_anatomy, get_layers
+from .networks.device import resolve_device
+from .networks.head import get_head, head_if_fed, last_linear, set_head
+from .networks.inference import prepare
+from .networks.layer import Layer, get_module
+from .networks.trace import Recording, record
 from .results.run import load
+from .selections.k import parse_k
 from .selections.measure import SplitEvidence, always_measured, find_metric
 from .selections.measure import measure as run_metrics
 from .selections.measure import needed as needed_by_metrics
-from .selections.select import choose, find_strategy, needed, parse_k
+from .selections.select import choose, find_strategy, needed
 from .selections.selection import Selection
 from .statistics.statistic import Statistic
 
 __all__ = ["decompose", "evaluate", "gather", "load", "measure", "refit", "select"]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-
-
-class _Batch(NamedTuple):
-    images: Tensor
-    labels: Int64[Tensor, " n"]
-    indices: Int64[Tensor, " n"]
 
 
 def gather(
@@ -59,36 +57,7 @@ def gather(
     Labels are integers (N,), the numbers of the outputs. By default ``head`` is found by its output, or else the last
     ``nn.Linear``, and ``layer`` is the one that feeds it. The module itself is not changed.
     """
-    place = resolve_device(device)
-    example = _first_images(batches)
-    tapped, final = _find_parts(module, example, layer, head)
-    classes = linear_head(module, final).out_features
-    images = _count(batches)
-    labels = torch.full((images,), -1)
-
-    def numbered() -> Iterator[_Batch]:
-        start = 0
-        for shown, truth in batches:
-            if start + len(truth) > images:
-                raise DataError(f"The batches hold more images than the {images} they announced.")
-            indices = torch.arange(start, start + len(truth))
-            labels[indices] = _checked_labels(truth, classes)
-            start += len(truth)
-            yield _Batch(shown.to(place), labels[indices].to(place), indices.to(place))
-
-    wanted = list(statistics)
-    gathering = Gathering(
-        prepare(module, [tapped], place, example),
-        {tapped: wanted},
-        classes=classes,
-        device=place,
-        keep=lambda _layer, filters: torch.zeros(images, filters),
-    )
-    evidence = gathering.run(numbered()).finish("train")[tapped]
-    assert evidence.responses is not None
-    evidence.responses, evidence.labels = evidence.responses[labels >= 0], labels[labels >= 0]
-    gather_kept(evidence, wanted, place)
-    return evidence
+    return _gather(_look(module, batches, layer, head), batches, statistics, device)
 
 
 def select(
@@ -104,8 +73,9 @@ def select(
 ) -> Selection:
     """The ``k`` filters of ``layer`` that matter most to each class, by a strategy's name. See ``gather``."""
     spec, k = find_strategy(strategy), parse_k(k)
-    evidence = gather(module, batches, layer=layer, statistics=needed(spec, [k]), head=head, device=device)
-    found = choose(spec, evidence, k, _context(module, batches, evidence.layer, head, seed))
+    parts = _look(module, batches, layer, head)
+    evidence = _gather(parts, batches, needed(spec, [k]), device)
+    found = choose(spec, evidence, k, parts.context(seed))
     return replace(found, source={"strategy": spec.name, "k": k, "layer": evidence.layer.name, **found.source})
 
 
@@ -124,12 +94,12 @@ def refit(
     ``gather``. Raises ConfigError where it does not, and SelectionError for a selection that does not fit.
     """
     wanted = layer if layer is not None else selection.source.get("layer")
-    tapped, final = _find_parts(module, _first_images(batches), wanted, head)
-    dense = _context(module, batches, tapped, final, seed=0).needed_head()
-    decomposed = decompose(module, selection, head=final)
-    evidence = gather(module, batches, layer=tapped, head=final, device=device)
+    parts = _look(module, batches, wanted, head)
+    dense = parts.context().needed_head()
+    decomposed = decompose(module, selection, head=parts.head)
+    evidence = _gather(parts, batches, (), device)
     found = refit_head(*evidence.cached_responses(), *dense, selection.mask())
-    set_head(decomposed, final, found.weight, found.bias)
+    set_head(decomposed, parts.head, *found.head)
     return decomposed
 
 
@@ -155,12 +125,10 @@ def measure(
     of_test = needed_by_metrics(specs, "test")
     if of_test and test_batches is None:
         raise ConfigError("These metrics read the test split: give test_batches.")
-    train = gather(module, batches, layer=layer, statistics=needed_by_metrics(specs, "train"), head=head, device=device)
-    test = None
-    if test_batches is not None:
-        test = gather(module, test_batches, layer=layer, statistics=of_test, head=head, device=device)
-    context = _context(module, batches, train.layer, head, seed)
-    return run_metrics(specs, SplitEvidence(train, test), selection, context)
+    parts = _look(module, batches, layer, head)
+    train = _gather(parts, batches, needed_by_metrics(specs, "train"), device)
+    test = _gather(parts, test_batches, of_test, device) if test_batches is not None else None
+    return run_metrics(specs, SplitEvidence(train, test), selection, parts.context(seed))
 
 
 def evaluate(module: nn.Module, batches: Batches, *, device: str = "auto") -> float:
@@ -178,33 +146,73 @@ def evaluate(module: nn.Module, batches: Batches, *, device: str = "auto") -> fl
     return 100.0 * int(right) / images
 
 
-def _context(module: nn.Module, batches: Batches, layer: Layer, head: str | None, seed: int) -> Context:
-    """The context of strategies and metrics at ``layer``."""
-    example = _first_images(batches)
-    _, final = _find_parts(module, example, layer, head)
-    fed = head_if_fed(prepare(module, [], example.device), final, layer, example)
-    return Context(find_module(module, layer.name), fed, seed)
+@dataclass(frozen=True)
+class _Parts:
+    """A module with the layer to read, its head, and the one recorded pass in which they were found."""
+
+    module: nn.Module
+    recording: Recording
+    layer: Layer
+    head: str
+
+    def context(self, seed: int = 0) -> Context:
+        """The context of strategies and metrics at the layer."""
+        fed = head_if_fed(self.recording, self.head, self.layer)
+        return Context(get_module(self.module, self.layer.name), fed, seed)
 
 
-def _find_parts(module: nn.Module, example: Tensor, layer: str | Layer | None, head: str | None) -> tuple[Layer, str]:
+def _look(module: nn.Module, batches: Batches, layer: str | Layer | None, head: str | None) -> _Parts:
     """The layer asked for, as its output asks to be read, and the head."""
-    plain = prepare(module, [], example.device)
-    final = head or find_anatomy(plain, example).head or find_head(module)
+    example = _first_images(batches)
+    recording = record(prepare(module, [], example.device), example)
+    final = head or find_anatomy(recording).head or last_linear(module)
+    anatomy = find_anatomy(recording, final)
     if isinstance(layer, Layer):
-        find_module(module, layer.name)
-        return layer, final
-    anatomy = find_anatomy(plain, example, final)
+        get_module(module, layer.name)
+        return _Parts(module, recording, layer, final)
     if anatomy.layer is not None and layer in (None, anatomy.layer.name):
-        return anatomy.layer, final
+        return _Parts(module, recording, anatomy.layer, final)
     if layer is None:
         raise ConfigError(
             f"No layer feeds the head: {anatomy.problem}. Make what the head reads a submodule's output (nn.ReLU for "
             "torch.relu, say), or choose a layer with layer=."
         )
-    found = find_layers(plain, [layer], example)
+    found = get_layers(recording, [layer])
     if len(found) > 1:
         raise ConfigError(f"{layer!r} stands for {len(found)} layers. Choose one.")
-    return found[0], final
+    return _Parts(module, recording, found[0], final)
+
+
+def _gather(parts: _Parts, batches: Batches, statistics: Iterable[Statistic], device: str) -> Evidence:
+    """One pass over ``batches``: the statistics and the responses of the layer."""
+    place = resolve_device(device)
+    classes = get_head(parts.module, parts.head).out_features
+    images = _count(batches)
+    labels = torch.full((images,), -1)
+
+    def numbered() -> Iterator[Batch]:
+        start = 0
+        for shown, truth in batches:
+            if start + len(truth) > images:
+                raise DataError(f"The batches hold more images than the {images} they announced.")
+            indices = torch.arange(start, start + len(truth))
+            labels[indices] = _checked_labels(truth, classes)
+            start += len(truth)
+            yield Batch(shown.to(place), labels[indices].to(place), indices.to(place))
+
+    wanted = list(statistics)
+    collector = Collector(
+        prepare(parts.module, [parts.layer], place, _first_images(batches)),
+        {parts.layer: wanted},
+        classes=classes,
+        device=place,
+        keep=lambda _layer, filters: torch.zeros(images, filters),
+    )
+    evidence = collector.run(numbered()).finish("train")[parts.layer]
+    assert evidence.responses is not None
+    evidence.responses, evidence.labels = evidence.responses[labels >= 0], labels[labels >= 0]
+    gather_kept(evidence, wanted, place)
+    return evidence
 
 
 def _first_images(batches: Batches) -> Tensor:

@@ -6,20 +6,17 @@ from files and strangers: control characters in them are escaped and rich's mark
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
-from pathlib import Path
 from threading import Timer
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,16 +108,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
         _print("stdout", "  ".join(aligned).rstrip())
 
 
-def document(data: Mapping[str, Any]) -> None:
-    """Print the command's JSON document on stdout, if that is what was asked for."""
+def document(text: str) -> None:
+    """Print the command's document, a JSON text, on stdout, if that is what was asked for."""
     if _state.stdout is not None:
-        _state.stdout.write(json_text(data) + "\n")
+        _state.stdout.write(text + "\n")
         _state.stdout.flush()
-
-
-def json_text(data: object) -> str:
-    """``data`` as JSON. Not-a-number and infinities become null, arrays and tensors lists, paths text."""
-    return json.dumps(_plain(data), allow_nan=False, indent=2)
 
 
 @contextmanager
@@ -235,19 +227,3 @@ def _joined(text: str) -> str:
 
 def _numeric(text: str) -> bool:
     return re.fullmatch(r"|-|[-+]?[\d,]+(\.\d+)?(e[-+]?\d+)?( ?%)?", text) is not None
-
-
-def _plain(data: object) -> object:
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, Mapping):
-        return {str(key): _plain(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_plain(value) for value in data]
-    if data is None or isinstance(data, str | int | bool):
-        return data
-    if isinstance(data, Path):
-        return str(data)
-    if hasattr(data, "tolist"):
-        return _plain(data.tolist())
-    raise TypeError(f"no JSON form for {type(data).__name__}: {data!r}")

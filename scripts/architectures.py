@@ -38,7 +38,7 @@ from timm.models import get_pretrained_cfg, model_entrypoint
 from torch import nn
 
 from ddeep.networks.anatomy import Anatomy, LayerRow, describe_layers, look
-from ddeep.networks.trace import example_images
+from ddeep.networks.trace import example_images, record
 from ddeep_plugins_builtin.models import timm_models, torchvision_models
 from ddeep_plugins_builtin.models.one_head import JoinedHeads
 
@@ -201,7 +201,7 @@ def examine_shapes(record_: Record, siblings: Sequence[Record]) -> Record:
             with torch.device("meta"):
                 module = build(record_.name)
             example = torch.empty(2, 3, size, size, device="meta")
-            logits, rows = module(example), describe_layers(module, example)
+            logits, rows = module(example), describe_layers(record(module, example))
     except Exception as error:
         return Record(**{**asdict(record_), "problem": f"{type(error).__name__}: {error}".splitlines()[0][:200]})
     shapes = {row.name: row for row in rows}

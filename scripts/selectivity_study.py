@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ddeep.evidence.store import gather
 from ddeep.experiments.run import open_subject, run
 from ddeep.experiments.settings import RunConfig
 from ddeep.experiments.train import run_training
@@ -94,7 +95,7 @@ def by_layer(config: RunConfig) -> dict[str, float]:
     """The class selectivity index of every layer, on the train split, in one pass."""
     subject = open_subject(config)
     layers = subject.layers([LAYERS])
-    found = subject.evidence("train", {layer: [ClassSums(), Extremes()] for layer in layers})
+    found = gather(subject, "train", {layer: [ClassSums(), Extremes()] for layer in layers})
     assert all(evidence[Extremes()].low.min() >= 0 for evidence in found.values())
     return {layer.name: selectivity(class_means(found[layer])).mean().item() for layer in layers}
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ddeep.statistics.statistic import ResponseBatch
+from ddeep.statistics.batch import ResponseBatch
 
 
 def batch_of(responses: Tensor, labels: Tensor, classes: int, seed: int = 0) -> ResponseBatch:

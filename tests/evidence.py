@@ -8,7 +8,8 @@ import torch
 
 from ddeep.evidence.evidence import Evidence, by_round
 from ddeep.networks.layer import Layer
-from ddeep.statistics.statistic import ResponseBatch, Statistic
+from ddeep.statistics.batch import ResponseBatch
+from ddeep.statistics.statistic import Statistic
 
 
 def evidence_of(

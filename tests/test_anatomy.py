@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ddeep.errors import ConfigError
-from ddeep.networks.anatomy import describe_layers, find_anatomy, find_layers, match_layers
-from ddeep.networks.axes import axes_of
-from ddeep.networks.layer import Layer
-from ddeep.networks.trace import example_images
+from ddeep.networks.anatomy import describe_layers, find_anatomy, get_layers, match_layers
+from ddeep.networks.layer import Layer, axes_of
+from ddeep.networks.trace import example_images, record
 
 
 class Net(nn.Module):
@@ -48,7 +47,7 @@ def convolutions() -> nn.Sequential:
 
 def look(net: nn.Module, **options: Any) -> Any:
     torch.manual_seed(0)
-    return find_anatomy(net, example_images(net, 8), **options)
+    return find_anatomy(record(net, example_images(net, 8)), **options)
 
 
 def test_maps_are_found_before_they_are_pooled() -> None:
@@ -94,7 +93,7 @@ def test_an_activation_called_twice_counts_at_its_last_call() -> None:
 
     net = Shared(nn.Conv2d(4, 5, 3), 5, first=nn.Conv2d(3, 4, 3), act=nn.ReLU())
     assert look(net).layer == Layer("act", "mean", "NCHW")
-    rows = {row.name: row for row in describe_layers(net, example_images(net, 8))}
+    rows = {row.name: row for row in describe_layers(record(net, example_images(net, 8)))}
     assert (rows["act"].calls, rows["act"].filters, rows["act"].shape) == (2, 5, (2, 5, 4, 4))
 
     # Were the last call another one, the responses read from `act` would not be the head's input.
@@ -176,12 +175,12 @@ def test_looking_changes_nothing() -> None:
     net.body[1].eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     modes = [child.training for child in net.modules()]
-    describe_layers(net, example_images(net, 8))
+    describe_layers(record(net, example_images(net, 8)))
     assert [child.training for child in net.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     net.body[0].weight = nn.Parameter(torch.zeros(5, 4, 3, 3))  # a pass that breaks
     with pytest.raises(RuntimeError):
-        describe_layers(net, example_images(net, 8))
+        describe_layers(record(net, example_images(net, 8)))
     assert not any(child._forward_hooks for child in net.modules())
     assert [child.training for child in net.modules()] == modes
 
@@ -212,25 +211,25 @@ class Windows(nn.Module):
 def test_outputs_that_cannot_be_read_are_named() -> None:
     net = Odd()
     example = example_images(net, 8)
-    rows = {row.name: row for row in describe_layers(net, example)}
+    rows = {row.name: row for row in describe_layers(record(net, example))}
     assert list(rows) == ["pair", "windows", "conv"]
     assert rows["pair"].problem == "returns a tuple, not one tensor"
     assert rows["windows"].problem == "returns 8 rows for 2 images"
     assert (rows["conv"].problem, rows["conv"].filters) == ("", 5)
     with pytest.raises(ConfigError, match="Layer 'pair' returns a tuple, not one tensor"):
-        find_layers(net, ["pair"], example)
+        get_layers(record(net, example), ["pair"])
     with pytest.raises(ConfigError, match="Layer 'never' is never called"):
-        find_layers(net, ["never"], example)
+        get_layers(record(net, example), ["never"])
     with pytest.raises(ConfigError, match="No layer that '\\*i\\*' matches can be read: 'pair' returns a tuple"):
-        find_layers(net, ["*i*"], example)
-    assert find_layers(net, ["*"], example) == [Layer("conv", "mean", "NCHW")]
+        get_layers(record(net, example), ["*i*"])
+    assert get_layers(record(net, example), ["*"]) == [Layer("conv", "mean", "NCHW")]
 
 
 def test_layers_are_described_where_nothing_is_computed() -> None:
     """Networks too large to run are looked at on meta tensors, which hold no values to compare."""
     with torch.device("meta"):
         net = Net(convolutions(), 5)
-    rows = describe_layers(net, torch.empty(2, 3, 8, 8, device="meta"))
+    rows = describe_layers(record(net, torch.empty(2, 3, 8, 8, device="meta")))
     assert [(row.name, row.shape, row.filters) for row in rows if row.name in ("body", "head")] == [
         ("body", (2, 5, 6, 6), 5),
         ("head", (2, 3), 3),

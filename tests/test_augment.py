@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import functional as vision
 
-from ddeep.training.augment import crop_and_flip, draw
+from ddeep.training.batches import crop_and_flip, draw
 
 
 @settings(deadline=None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddeep.heads.bootstrap import accuracy_intervals
+from ddeep.heads.null import accuracy_intervals
 
 
 @pytest.mark.parametrize(("right", "images"), [(887, 1000), (5, 40), (3999, 4000)])

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from ddeep.data.batches import Batch
 from ddeep.data.images import TensorImages
-from ddeep.data.loader import Batch, Loader
+from ddeep.data.loader import Loader
 from ddeep.data.preprocessing import Preprocessing
 from ddeep.evidence import collector
-from ddeep.evidence.collector import Gathering
+from ddeep.evidence.collector import Collector
 from ddeep.evidence.evidence import by_round
 from ddeep.evidence.subject import EXAMPLES
 from ddeep.experiments.compare import run_comparison
@@ -69,7 +70,7 @@ def test_a_run_sees_every_image_once(forwards: list[int]) -> None:
     run(read_config(RunConfig, {**MODEL, "strategy": "paper"}))
     images, examined = split(forwards)
     assert images == TRAIN + TEST
-    assert examined <= 14
+    assert examined <= 9  # one recorded pass finds all parts; the rest prove the folded network exact, split by split
     forwards.clear()
     run(read_config(RunConfig, {**MODEL, "strategy": "paper", "k": 3}))
     assert split(forwards)[0] == 0  # another k comes from the kept responses
@@ -133,7 +134,7 @@ def on_a_pretend_gpu(
         module = moved(
             nn.Sequential(nn.Conv2d(3, FILTERS, 3), nn.ReLU(), nn.Flatten(), nn.Linear(FILTERS * 36, CLASSES))
         )
-        gathered = Gathering(module.eval(), {Layer("1"): everything()}, classes=CLASSES, device=cuda, keep=keep)
+        gathered = Collector(module.eval(), {Layer("1"): everything()}, classes=CLASSES, device=cuda, keep=keep)
         images, labels = torch.empty(size, 3, 8, 8, device=cuda), torch.empty(size, dtype=torch.int64, device=cuda)
         with Waits() as waits:
             gathered.run([Batch(images, labels, labels)] * batches)
@@ -189,7 +190,7 @@ def test_an_image_leaves_its_kept_responses_and_nothing_else(kept: bool, monkeyp
         images, labels = pictures(8)
         batch = batched(images, labels, 8)[0]
         store = torch.zeros(count if kept else 0, FILTERS)
-        gathered = Gathering(
+        gathered = Collector(
             module,
             {Layer("relu"): everything()},
             classes=CLASSES,

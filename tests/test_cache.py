@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from ddeep.evidence.response_cache import CacheEntry, cache_records, clear_cache, code_hash
-from ddeep.files.atomic import cache_root, sha256_of
+from ddeep.files.atomic import sha256_of
+from ddeep.files.paths import cache_root
 from ddeep.statistics.basic import ClassSums, TopCounts
 from tests.batches import batch_of
 

@@ -16,7 +16,7 @@ from ddeep.experiments.compare import run_comparison
 from ddeep.experiments.compare_config import CompareConfig
 from ddeep.experiments.run import run as run_experiment
 from ddeep.experiments.settings import RunConfig, read_config
-from ddeep.networks.hooks import Taps
+from ddeep.networks.hooks import ResponseHooks
 from ddeep.registry.registry import registry
 from ddeep.reports.comparison_figures import _best_first, draw
 from tests.helpers import Distributions, Outcome
@@ -29,18 +29,18 @@ QUICK = ("paper", "contrast", "weight", "random")
 def passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The passes that are run, by split, with a cache of their own; ``"backward"`` for each batch with gradients."""
     seen: list[str] = []
-    forward, backward = evidence_passes.run_share, Taps.run_with_gradients
+    forward, backward = evidence_passes.run_share, ResponseHooks.run_with_gradients
 
     def counted(share: evidence_passes.Share, partial: Any) -> Any:
         seen.append(share.wanted.split)
         return forward(share, partial)
 
-    def with_gradients(self: Taps, *given: Any) -> Any:
+    def with_gradients(self: ResponseHooks, *given: Any) -> Any:
         seen.append("backward")
         return backward(self, *given)
 
     monkeypatch.setattr(evidence_passes, "run_share", counted)
-    monkeypatch.setattr(Taps, "run_with_gradients", with_gradients)
+    monkeypatch.setattr(ResponseHooks, "run_with_gradients", with_gradients)
     monkeypatch.setenv("DDEEP_CACHE", str(tmp_path / "cache"))
     return seen
 

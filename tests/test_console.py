@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddeep import console
+from ddeep.files.json import json_text
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]x[/bold] \u202ereversed\x9b2J\r\n"
 
@@ -128,20 +129,20 @@ def test_ordinary_text_stays_as_it_is() -> None:
 
 
 def test_json_mode_keeps_stdout_for_the_document(capsys: pytest.CaptureFixture[str]) -> None:
-    console.document({"not": "shown"})
+    console.document("not shown")
     console.json_mode(True)
     try:
         console.json_mode(True)
         console.table("", ["a"], [[1]])
         console.say("text")
         print("a library prints")
-        console.document({"schema": "x"})
+        console.document("{}")
     finally:
         console.json_mode(False)
         console.json_mode(False)
     console.say("after")
     out, err = capsys.readouterr()
-    assert out == '{\n  "schema": "x"\n}\nafter\n'
+    assert out == "{}\nafter\n"
     assert err == "a library prints\n"
 
 
@@ -158,7 +159,7 @@ def test_json_is_strict_and_takes_arrays_and_paths() -> None:
         "path": Path("runs") / "one",
         3: ("tuple", "\x1b Ψ \ud800"),
     }
-    assert json.loads(console.json_text(data), parse_constant=lambda name: pytest.fail(name)) == {
+    assert json.loads(json_text(data), parse_constant=lambda name: pytest.fail(name)) == {
         "nan": None,
         "inf": [None, None, 1.5],
         "numpy": None,
@@ -170,12 +171,12 @@ def test_json_is_strict_and_takes_arrays_and_paths() -> None:
         "path": str(Path("runs/one")),
         "3": ["tuple", "\x1b Ψ \ud800"],
     }
-    assert console.json_text(data).isascii()
+    assert json_text(data).isascii()
 
 
 def test_json_refuses_what_it_does_not_know() -> None:
     with pytest.raises(TypeError, match="no JSON form for object"):
-        console.json_text({"a": object()})
+        json_text({"a": object()})
 
 
 def test_quick_work_shows_no_progress(terminal: Terminal) -> None:

@@ -74,12 +74,12 @@ def test_training_and_fine_tuning(precision: str, cli_here: Callable[..., Outcom
 def test_the_pass_waits_for_the_device_only_at_its_ends() -> None:
     """No host synchronisation inside the batch loop: torch turns each into an error."""
     from ddeep.data.loader import Loader
-    from ddeep.evidence.collector import Gathering
+    from ddeep.evidence.collector import Collector
     from ddeep.experiments.run import make_plan
 
     plan = make_plan(RunConfig(model="resnet20", strategy="paper", device="cuda", batch_size=64))
     subject = plan.subject
-    gathered = Gathering(
+    gathered = Collector(
         subject.network.module.cuda(),
         {plan.layer: [s for s in plan.statistics["train"] if not s.after()]},
         classes=len(subject.classes),

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ddeep.errors import ConfigError, SelectionError
-from ddeep.heads.decomposed import DecomposedLinear, decompose, find_head
+from ddeep.heads.decomposed import DecomposedLinear, decompose
+from ddeep.networks.head import last_linear
 from ddeep.selections.selection import Selection
 from tests.effort import examples
 from tests.reference.decomposed_head import logits
@@ -147,7 +148,7 @@ def test_only_a_linear_layer_can_be_decomposed() -> None:
         decompose(toy(), selection, head="haed")
     with pytest.raises(ConfigError, match=r"Sequential has no nn.Linear"):
         decompose(nn.Sequential(nn.Conv2d(3, 6, 1)), selection)
-    assert find_head(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU())) == "2"
+    assert last_linear(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU())) == "2"
 
 
 @pytest.mark.parametrize(

@@ -22,21 +22,22 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
-from ddeep.data.loader import Batch
+from ddeep.data.batches import Batch
 from ddeep.data.preprocessing import Preprocessing
 from ddeep.evidence import collector
-from ddeep.evidence.collector import Gathering
-from ddeep.evidence.context import Context, Head
+from ddeep.evidence.collector import Collector
+from ddeep.evidence.context import Context, View
 from ddeep.evidence.evidence import Evidence, by_round
-from ddeep.evidence.replay import View
 from ddeep.heads.decomposed import DecomposedLinear
+from ddeep.networks.head import Head
 from ddeep.networks.layer import Layer
 from ddeep.registry.registry import registry
 from ddeep.registry.specs import resolve
 from ddeep.selections.measure import SplitEvidence
 from ddeep.selections.selection import Selection
 from ddeep.statistics.basic import Confusion
-from ddeep.statistics.statistic import ResponseBatch, Statistic
+from ddeep.statistics.batch import ResponseBatch
+from ddeep.statistics.statistic import Statistic
 from ddeep.training.objective import Objective
 from ddeep.training.regularizers import Regularizer
 from tests.pretend import moved, pretend_cuda
@@ -100,7 +101,7 @@ def test_the_pass_keeps_to_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Preprocessing((0.5,) * 3, (0.5,) * 3, 8, 8)
     with pretend_cuda() as cuda:
         module = moved(network())
-        gathered = Gathering(module, {LAYER: first}, classes=CLASSES, device=cuda)
+        gathered = Collector(module, {LAYER: first}, classes=CLASSES, device=cuda)
         pixels = torch.empty(IMAGES, 10, 10, 3, dtype=torch.uint8).to(cuda)
         numbers = torch.empty(IMAGES, dtype=torch.int64, device=cuda)
         gathered.run([Batch(recipe.normalise(recipe.fit(pixels)), numbers, numbers)] * 2)

@@ -9,16 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ddeep.heads import ablation
-from ddeep.heads.ablation import (
-    accuracy_by_class,
-    accuracy_percent,
-    confusion,
-    essentiality,
-    essentiality_all,
-    knockout,
-    noise_draws,
-    predict,
-)
+from ddeep.heads.ablation import essentiality, essentiality_all, knockout, noise_draws
+from ddeep.heads.accuracy import accuracy_by_class, accuracy_percent, confusion, predict
 from ddeep.selections.selection import Selection
 from tests.effort import examples
 from tests.reference import essentiality as reference_essentiality

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ddeep.errors import ConfigError, DataError
 from ddeep.evidence import collector as gathering_module
 from ddeep.evidence import evidence as evidence_module
-from ddeep.evidence.collector import Gathering
+from ddeep.evidence.collector import Collector
 from ddeep.evidence.evidence import Evidence, by_round, count_classes, gather_kept
 from ddeep.networks.layer import Layer
 from ddeep.statistics import statistic as statistic_module
@@ -30,7 +30,8 @@ from ddeep.statistics.basic import (
     TopCounts,
     ZeroSums,
 )
-from ddeep.statistics.statistic import ResponseBatch, Statistic
+from ddeep.statistics.batch import ResponseBatch
+from ddeep.statistics.statistic import Statistic
 from tests.effort import examples
 from tests.reference.counts import mass_top_counts, top_counts
 from tests.toys import CLASSES, FILTERS, Batch, Toy, batched, pictures, pooled, toy
@@ -46,7 +47,7 @@ def gather(
     *,
     keep: Callable[[Layer, int], Tensor | None] | None = None,
 ) -> dict[Layer, Evidence]:
-    gathering = Gathering(module, requests, classes=CLASSES, device=CPU, keep=keep)
+    gathering = Collector(module, requests, classes=CLASSES, device=CPU, keep=keep)
     return gathering.run(batches).finish("train")
 
 

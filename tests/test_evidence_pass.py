@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ddeep.evidence import resume
-from ddeep.evidence.collector import LayerGathering
+from ddeep.evidence.collector import LayerCollector
 from ddeep.evidence.evidence import Evidence
 from ddeep.evidence.passes import Pass, Share, _run
 from ddeep.experiments.run import make_plan, run
@@ -53,16 +53,16 @@ class Killed(KeyboardInterrupt):
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
-    add, added = LayerGathering.add, 0
+    add, added = LayerCollector.add, 0
 
-    def counted(self: LayerGathering, batch: object) -> None:
+    def counted(self: LayerCollector, batch: object) -> None:
         nonlocal added
         if added == batches:
             raise Killed
         added += 1
         add(self, batch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(LayerGathering, "add", counted)
+    monkeypatch.setattr(LayerCollector, "add", counted)
 
 
 @pytest.mark.parametrize("batches", [1, 4, 8])
@@ -75,13 +75,13 @@ def test_an_interrupted_pass_goes_on(
         with pytest.raises(Killed):
             _run(again(share))
     seen: list[int] = []
-    add = LayerGathering.add
+    add = LayerCollector.add
 
-    def noted(self: LayerGathering, batch: object) -> None:
+    def noted(self: LayerCollector, batch: object) -> None:
         seen.append(len(batch.labels))  # type: ignore[attr-defined]
         add(self, batch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(LayerGathering, "add", noted)
+    monkeypatch.setattr(LayerCollector, "add", noted)
     resumed = only(_run(again(share)))
     assert sum(seen) == len(share.subject.images["test"]) - 40 * batches
     monkeypatch.undo()
@@ -144,7 +144,7 @@ def test_a_failed_pass_leaves_nothing(share: Share, monkeypatch: pytest.MonkeyPa
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(LayerGathering, "add", broken)
+    monkeypatch.setattr(LayerCollector, "add", broken)
     with pytest.raises(RuntimeError, match="broken"):
         _run(again(share))
     assert not any((tmp_path / "cache" / "passes").iterdir())

@@ -26,8 +26,7 @@ from ddeep.experiments.settings import RunConfig
 from ddeep.experiments.train import run_training
 from ddeep.experiments.train_config import TrainConfig
 from ddeep.heads.accuracy import accuracy
-from ddeep.heads.final_head import split_final_head
-from ddeep.networks.weights_file import describe_file
+from ddeep.networks.weights_file import describe_file, split_final_head
 from ddeep.registry.registry import registry
 from ddeep.registry.specs import resolve
 from ddeep.results.run import load, save_run

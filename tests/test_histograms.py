@@ -10,8 +10,9 @@ from safetensors.torch import load, save
 
 from ddeep.evidence.evidence import by_round
 from ddeep.statistics.basic import ClassSums, Extremes, MassHistogram, MassTopCounts
+from ddeep.statistics.batch import ResponseBatch
 from ddeep.statistics.histograms import ClassHistogram, Histogram, RankSums, bin_responses
-from ddeep.statistics.statistic import ResponseBatch, Statistic
+from ddeep.statistics.statistic import Statistic
 from tests.batches import batches, rows
 from tests.effort import examples
 from tests.evidence import evidence_of

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ddeep.errors import ConfigError
-from ddeep.networks.hooks import Taps
-from ddeep.networks.inference import FOLDING_TOLERANCE, autocast, close, prepare, resolve_device
+from ddeep.networks.device import autocast, resolve_device
+from ddeep.networks.hooks import ResponseHooks
+from ddeep.networks.inference import FOLDING_TOLERANCE, close, prepare
 from ddeep.networks.layer import Layer
 from ddeep_plugins_builtin.models.cifar_resnet import resnet20
 
@@ -38,7 +39,7 @@ def norms(module: nn.Module) -> int:
 
 
 def responses(module: nn.Module, layers: list[Layer], shown: Tensor) -> list[Tensor]:
-    with torch.no_grad(), Taps(module, layers, {"logits"}) as taps:
+    with torch.no_grad(), ResponseHooks(module, layers, {"logits"}) as taps:
         logits = taps.run(shown)
     assert logits is not None
     return [logits, *(taps.responses[layer.name] for layer in layers)]

@@ -21,11 +21,13 @@ from torch import Tensor
 from ddeep.evidence import subject as subject_module
 from ddeep.evidence.context import Context
 from ddeep.evidence.evidence import Evidence
+from ddeep.evidence.replay import context_at
+from ddeep.evidence.store import gather
 from ddeep.evidence.subject import Subject
 from ddeep.experiments.run import open_subject
 from ddeep.experiments.settings import RunConfig, read_config
-from ddeep.heads.ablation import accuracy_percent, confusion, essentiality, predict
-from ddeep.heads.accuracy import accuracy
+from ddeep.heads.ablation import essentiality
+from ddeep.heads.accuracy import accuracy, accuracy_percent, confusion, predict
 from ddeep.heads.refit import refit
 from ddeep.networks.layer import Layer
 from ddeep.results.run import load
@@ -91,13 +93,13 @@ def evidence(subject: Subject) -> SplitEvidence:
     layer = Layer("layer3.2")
     specs = [find_metric(name) for name in METRICS]
     statistics = [*needed_by_metrics(specs, "train"), *needed_by_strategy(find_strategy("paper"), [*BY_K, *BY_MASS])]
-    train = subject.evidence("train", {layer: statistics}, keep=[layer])[layer]
-    return SplitEvidence(train, subject.evidence("test", {layer: []}, keep=[layer])[layer])
+    train = gather(subject, "train", {layer: statistics}, keep=[layer])[layer]
+    return SplitEvidence(train, gather(subject, "test", {layer: []}, keep=[layer])[layer])
 
 
 @pytest.fixture(scope="module")
 def context(subject: Subject) -> Context:
-    return subject.context(Layer("layer3.2"), seed=0)
+    return context_at(subject, Layer("layer3.2"), seed=0)
 
 
 def selected(evidence: SplitEvidence, context: Context, k: int | float) -> Selection:
@@ -218,7 +220,7 @@ def test_the_head_that_pruned_refit_learns(evidence: SplitEvidence, context: Con
     found = choose(find_strategy("pruned-refit"), evidence.train, k, context)
     assert {len(row) for row in found.filters} == {k}
     assert found.head is not None
-    assert accuracy_of_head(evidence.of_test(), *found.head.over(found.filters, *context.needed_head())) >= goal
+    assert accuracy_of_head(evidence.of_test(), *found.learned_head(context.needed_head())) >= goal
 
 
 def test_the_authors_released_filters(evidence: SplitEvidence, context: Context) -> None:

@@ -10,15 +10,17 @@ import torch
 from torch import nn
 
 from ddeep.errors import ConfigError
-from ddeep.evidence.context import Context, Head
+from ddeep.evidence.context import Context
 from ddeep.experiments._compare_layer import DRAWS, Cell, Skipped, compare_cells, find_candidates, select_all
-from ddeep.heads.ablation import essentiality, predict
+from ddeep.heads.ablation import essentiality
+from ddeep.heads.accuracy import predict
 from ddeep.heads.refit import refit
+from ddeep.networks.head import Head
+from ddeep.provenance import Timings
 from ddeep.registry.specs import StrategySpec
 from ddeep.selections.measure import SplitEvidence
 from ddeep.selections.selection import Selection
-from ddeep.statistics.statistic import ResponseBatch
-from ddeep.timings import Timings
+from ddeep.statistics.batch import ResponseBatch
 from tests.evidence import evidence_of
 from tests.reference import agreement, mutual_information
 

@@ -14,8 +14,8 @@ from torch import nn
 import ddeep
 from ddeep.errors import SelectionError
 from ddeep.heads.decomposed import decompose
+from ddeep.networks.head import Head
 from ddeep.results.run import load
-from ddeep.selections.learned_head import LearnedHead
 from ddeep.selections.selection import Selection
 from tests.helpers import Distributions, Outcome
 from tests.toys import toy
@@ -36,14 +36,16 @@ def learned() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_it_holds_the_weights_of_the_selected_filters_in_their_order() -> None:
     head = selection().head
-    assert head == LearnedHead(((2.25, 0.25), (), (11.25,)), (0.5, 1.5, 2.5))
+    assert head == Head(
+        torch.tensor([[2.25, 0.25], [0, 0], [11.25, 0]]).double(), torch.tensor([0.5, 1.5, 2.5]).double()
+    )
 
 
 def test_over_the_dense_head_absent_classes_keep_their_row() -> None:
     dense = (-torch.ones(3, 4), -torch.ones(3))
     found = selection()
     assert found.head is not None
-    weight, bias = found.head.over(found.filters, *dense)
+    weight, bias = found.learned_head(Head(*dense))
     assert weight.tolist() == [[0.25, 0, 2.25, 0], [-1, -1, -1, -1], [0, 0, 0, 11.25]]
     assert bias.tolist() == [0.5, -1, 2.5]
     assert torch.equal(dense[0], -torch.ones(3, 4))
@@ -111,10 +113,10 @@ def test_every_command_judges_a_strangers_head(distributions: Distributions, cli
     saved, head = Selection.load(out / "selection.json"), done.json["head"]
     assert saved.head is not None
     given = torch.zeros(10, 64)
-    for c, (filters, weights) in enumerate(zip(saved.filters, saved.head.weights, strict=True)):
-        given[c, list(filters)] = torch.tensor(weights)
+    for c, (filters, weights) in enumerate(zip(saved.filters, saved.head.weight, strict=True)):
+        given[c, list(filters)] = weights.float()
     assert torch.equal(load_file(out / "model.safetensors")[f"{head}.weight"], given)
-    assert torch.equal(load(out).get_submodule(head).bias, torch.tensor(saved.head.biases))
+    assert torch.equal(load(out).get_submodule(head).bias, saved.head.bias.float())
 
     # From its file it is judged again, and by `compare` beside others.
     words = ("--selection", out / "selection.json", "--out", tmp_path / "again", "--json")

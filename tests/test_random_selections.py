@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddeep.evidence.context import Head
 from ddeep.heads import null
-from ddeep.heads.ablation import predict
+from ddeep.heads.accuracy import predict
 from ddeep.heads.null import decomposed_right, p_value, random_masks
+from ddeep.networks.head import Head
 
 
 def test_every_set_of_a_size_is_as_likely() -> None:

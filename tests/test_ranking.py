@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ddeep.statistics.ranking import rank_magnitudes
+from ddeep.statistics.batch import rank_magnitudes
 from tests.effort import examples
 
 ANY = st.floats(width=32, allow_nan=False)

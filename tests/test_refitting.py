@@ -62,13 +62,13 @@ def test_it_finds_the_minimum(seed: int) -> None:
     expected_weight, expected_bias, least = exact(responses, labels, mask, L2)
     assert found.loss == pytest.approx(least, rel=1e-5)
     assert found.loss == pytest.approx(
-        objective(*(t.numpy() for t in (responses, labels, found.weight, found.bias, mask)), L2), rel=1e-6
+        objective(*(t.numpy() for t in (responses, labels, found.head.weight, found.head.bias, mask)), L2), rel=1e-6
     )
     # The bias is free, so only its differences matter.
-    ours = found.bias.double().numpy()
+    ours = found.head.bias.double().numpy()
     np.testing.assert_allclose(ours - ours.mean(), expected_bias - expected_bias.mean(), atol=0.02)
     spread = responses.std(0).numpy()
-    np.testing.assert_allclose(found.weight.numpy() * spread, expected_weight * spread, atol=0.02)
+    np.testing.assert_allclose(found.head.weight.numpy() * spread, expected_weight * spread, atol=0.02)
 
 
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 6), l2=st.sampled_from([1e-4, 1e-2]))
@@ -77,7 +77,7 @@ def test_the_gradient_is_flat_and_nothing_nearby_is_lower(seed: int, k: int, l2:
     responses, labels, weight, bias, mask = problem(seed, images=100, k=k)
     found = refit(responses, labels, weight, bias, mask, l2=l2)
     assert found.gradient <= GRADIENT_TOLERANCE
-    arrays = [tensor.numpy() for tensor in (responses, labels, found.weight, found.bias, mask)]
+    arrays = [tensor.numpy() for tensor in (responses, labels, found.head.weight, found.head.bias, mask)]
     by_weight, by_bias = gradient(*arrays, l2)
     assert max(abs(by_weight).max(), abs(by_bias).max()) <= 2 * GRADIENT_TOLERANCE  # rounded to float32
     least = objective(*arrays, l2)
@@ -92,8 +92,8 @@ def test_the_gradient_is_flat_and_nothing_nearby_is_lower(seed: int, k: int, l2:
 def test_weights_outside_the_selection_stay_zero() -> None:
     responses, labels, weight, bias, mask = problem(1)
     found = refit(responses, labels, weight + 5.0, bias, mask)  # even where the start has some there
-    assert (found.weight[~mask] == 0).all()
-    assert (found.weight[mask] != 0).any()
+    assert (found.head.weight[~mask] == 0).all()
+    assert (found.head.weight[mask] != 0).any()
 
 
 def test_reading_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,14 +102,14 @@ def test_reading_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(_objective, "IMAGES", 17)
     parts = refit(*given_problem)
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
-    torch.testing.assert_close(parts.weight, whole.weight, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(parts.head.weight, whole.head.weight, rtol=1e-2, atol=1e-2)
 
 
 def test_mapped_responses_do(tmp_path: Path) -> None:
     responses, *others = problem(3)
     np.save(tmp_path / "rows.npy", responses.numpy())
     mapped = torch.from_numpy(np.load(tmp_path / "rows.npy", mmap_mode="c"))
-    assert torch.equal(refit(mapped, *others).weight, refit(responses, *others).weight)
+    assert torch.equal(refit(mapped, *others).head.weight, refit(responses, *others).head.weight)
 
 
 def test_the_start_does_not_matter() -> None:
@@ -124,8 +124,8 @@ def test_constant_and_dead_filters_do_no_harm() -> None:
     responses[:, 1] = 3
     found = refit(responses, labels, weight, bias, mask)
     assert found.gradient <= GRADIENT_TOLERANCE
-    assert torch.isfinite(found.weight).all()
-    assert (found.weight[:, 0].abs() <= GRADIENT_TOLERANCE / L2).all()  # the penalty takes it to zero
+    assert torch.isfinite(found.head.weight).all()
+    assert (found.head.weight[:, 0].abs() <= GRADIENT_TOLERANCE / L2).all()  # the penalty takes it to zero
 
 
 def test_a_class_without_images_keeps_its_dense_row() -> None:
@@ -134,8 +134,8 @@ def test_a_class_without_images_keeps_its_dense_row() -> None:
     mask[2] = True  # as Selection.mask gives it for absent classes
     weight[2] = torch.tensor([0.5, -0.5, 0.25, 0.1, 0.2, 0.3])
     found = refit(responses[here], labels[here], weight, bias, mask)
-    assert torch.equal(found.weight[2], weight[2])
-    assert found.bias[2] == bias[2]
+    assert torch.equal(found.head.weight[2], weight[2])
+    assert found.head.bias[2] == bias[2]
     assert found.gradient <= GRADIENT_TOLERANCE
 
 
@@ -179,8 +179,10 @@ def test_many_at_once_are_each_by_itself(room: int, monkeypatch: pytest.MonkeyPa
     for one, other, mask in zip(alone, together, masks, strict=True):
         assert other.gradient <= 1e-6
         assert other.loss == pytest.approx(one.loss, abs=1e-6)
-        assert (other.weight[~mask] == 0).all()
-        torch.testing.assert_close(other.weight * responses.std(0), one.weight * responses.std(0), rtol=0, atol=0.01)
+        assert (other.head.weight[~mask] == 0).all()
+        torch.testing.assert_close(
+            other.head.weight * responses.std(0), one.head.weight * responses.std(0), rtol=0, atol=0.01
+        )
 
 
 def test_float64_finishes_what_float32_cannot() -> None:
@@ -204,7 +206,7 @@ def test_where_float32_wanders_float64_gets_there() -> None:
     found = refit(responses, labels, weight, bias, mask)
     assert found.gradient <= GRADIENT_TOLERANCE
     assert found.steps <= refit_module.ROUGH_STEPS + 200
-    arrays = [tensor.numpy() for tensor in (responses, labels, found.weight, found.bias, mask)]
+    arrays = [tensor.numpy() for tensor in (responses, labels, found.head.weight, found.head.bias, mask)]
     by_weight, by_bias = gradient(*arrays, L2)
     # A weight rounded to float32 is off by 1e-8 or so, and moves a logit by that times the response.
     assert max(abs(by_weight).max(), abs(by_bias).max()) <= 1e-3

@@ -13,11 +13,12 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from torch import Tensor
 
-from ddeep.evidence.context import Head
+from ddeep.evidence.store import gather
 from ddeep.experiments.run import open_subject
 from ddeep.experiments.settings import SubjectConfig
-from ddeep.heads.ablation import predict
+from ddeep.heads.accuracy import predict
 from ddeep.heads.refit import L2, Refit, refit, refit_all
+from ddeep.networks.head import Head
 
 SIZES = (2, 5, 20)
 
@@ -41,7 +42,7 @@ def problem(real_data: Callable[[str], Path]) -> Problem:
         SubjectConfig(model="resnet20", dataset="cifar10", weights="resnet20-12fca82f", data_dir=folder)
     )
     (layer,) = subject.layers()
-    responses, labels = subject.evidence("test", {layer: []}, keep=[layer])[layer].cached_responses()
+    responses, labels = gather(subject, "test", {layer: []}, keep=[layer])[layer].cached_responses()
     head = subject.head_at(layer)
     assert head is not None
     means = torch.stack([responses[labels == c].mean(0) for c in range(10)])
@@ -87,7 +88,7 @@ def test_the_same_minimum_and_accuracy_as_scipys(problem: Problem, fitted: list[
     ours = fitted[which]
     least, weight, bias = scipys(problem, problem.masks[which])
     assert ours.loss == pytest.approx(least, abs=1e-6)
-    heads = ((ours.weight, ours.bias), (weight, bias))
+    heads = ((ours.head.weight, ours.head.bias), (weight, bias))
     rights = [int((predict(problem.others, *head) == problem.truth).sum()) for head in heads]
     assert abs(rights[0] - rights[1]) <= 0.0002 * len(problem.truth)  # 0.02 points
 

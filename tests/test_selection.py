@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ddeep.errors import ConfigError, DdeepError, SelectionError
-from ddeep.selections.learned_head import LearnedHead
+from ddeep.selections.learned_head import head_from_json
 from ddeep.selections.selection import Selection, rank_filters
 from tests.effort import examples
 
@@ -88,8 +88,8 @@ def parts(draw: st.DrawFn) -> dict[str, Any]:
     names = draw(st.lists(st.text(max_size=8), min_size=classes, max_size=classes))
     source = st.dictionaries(st.text(max_size=5), st.one_of(st.integers(), st.text(max_size=5)), max_size=3)
     small = st.floats(width=32, allow_nan=False, allow_infinity=False)
-    weights = tuple(tuple(draw(small) for _ in row) for row in rows)
-    head = (weights, tuple(draw(small) for _ in rows)) if draw(st.booleans()) else None
+    weights = [[draw(small) for _ in row] for row in rows]
+    head = {"weights": weights, "biases": [draw(small) for _ in rows]} if draw(st.booleans()) else None
     return {
         "rows": rows,
         "filters": filters,
@@ -105,7 +105,7 @@ def parts(draw: st.DrawFn) -> dict[str, Any]:
 @examples(60)
 def test_a_file_gives_back_the_selection(tmp_path_factory: pytest.TempPathFactory, made_of: dict[str, Any]) -> None:
     made = Selection.of(made_of["rows"], made_of["filters"], scores=made_of["scores"], absent=made_of["absent"])
-    head = LearnedHead(*made_of["head"]) if made_of["head"] is not None else None
+    head = head_from_json(made_of["head"], made_of["rows"]) if made_of["head"] is not None else None
     selection = replace(made, classes=tuple(made_of["names"]), source=made_of["source"], head=head)
     path = tmp_path_factory.getbasetemp() / "round-trip.json"
     selection.save(path)

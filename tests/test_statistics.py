@@ -25,7 +25,8 @@ from ddeep.statistics.basic import (
     TopCounts,
     ZeroSums,
 )
-from ddeep.statistics.statistic import ResponseBatch, Statistic
+from ddeep.statistics.batch import ResponseBatch
+from ddeep.statistics.statistic import Statistic
 from tests.batches import batch_of, batches, rows
 from tests.effort import examples
 from tests.reference import counts as reference_counts

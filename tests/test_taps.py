@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ddeep.errors import ConfigError
-from ddeep.networks.hooks import Taps
+from ddeep.networks.hooks import ResponseHooks
 from ddeep.networks.layer import Layer
 
 
@@ -34,7 +34,7 @@ def hooks_of(module: nn.Module) -> int:
 def read(output: Tensor, **layer: str) -> Tensor:
     """The responses of a layer with this output."""
     module = nn.Sequential(Made(lambda _: output), Made(lambda _: torch.zeros(len(output), 2)))
-    with Taps(module, [Layer("0", **layer)]) as taps:  # type: ignore[arg-type]
+    with ResponseHooks(module, [Layer("0", **layer)]) as taps:  # type: ignore[arg-type]
         taps.run(torch.zeros(len(output), 1))
     return taps.responses["0"]
 
@@ -78,7 +78,10 @@ def test_outputs_without_filters_are_refused(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("output", [(torch.zeros(2, 3), torch.zeros(2, 3)), {"out": torch.zeros(2, 3)}, None])
 def test_outputs_that_are_not_tensors_are_refused(output: object) -> None:
     module = nn.Sequential(Made(lambda _: output), Made(lambda _: torch.zeros(2, 2)))
-    with Taps(module, [Layer("0")]) as taps, pytest.raises(ConfigError, match=f"'0' returns a {type(output).__name__}"):
+    with (
+        ResponseHooks(module, [Layer("0")]) as taps,
+        pytest.raises(ConfigError, match=f"'0' returns a {type(output).__name__}"),
+    ):
         taps.run(torch.zeros(2, 1))
     assert hooks_of(module) == 0
 
@@ -100,7 +103,7 @@ class Repeated(nn.Module):
 
 def test_a_module_called_several_times_is_read_at_its_last_call() -> None:
     module = Repeated(3)
-    with Taps(module, [Layer("again")]) as taps:
+    with ResponseHooks(module, [Layer("again")]) as taps:
         for _ in range(2):  # the second pass stops early, and must not stop at the first call
             taps.run(torch.zeros(2, 4))
             assert taps.responses["again"].tolist() == [[3.0] * 4] * 2
@@ -114,7 +117,7 @@ def test_work_in_place_after_the_layer_changes_nothing(shape: tuple[int, ...], p
     output = torch.randn(shape)
     expected = read(output.clone(), pool=pool)
     module = nn.Sequential(Made(lambda _: output), nn.ReLU(inplace=True), Made(lambda x: x.flatten(1)[:, :2]))
-    with Taps(module, [Layer("0", pool)], {"logits"}) as taps:  # type: ignore[arg-type]
+    with ResponseHooks(module, [Layer("0", pool)], {"logits"}) as taps:  # type: ignore[arg-type]
         taps.run(torch.zeros(2, 1))
         assert torch.equal(taps.responses["0"], expected)
     assert (output >= 0).all(), "the network itself did not run as it should"
@@ -129,7 +132,7 @@ def test_no_feature_map_outlives_its_layer(shape: tuple[int, ...], pool: str) ->
 
 def test_the_pass_stops_after_the_last_layer_needed() -> None:
     module = nn.Sequential(*(Made(lambda x: x) for _ in range(5)))
-    with Taps(module, [Layer("1"), Layer("2")]) as taps:
+    with ResponseHooks(module, [Layer("1"), Layer("2")]) as taps:
         assert taps.run(torch.zeros(2, 3)) is not None  # a whole pass, to see which comes last
         for _ in range(3):
             assert taps.run(torch.zeros(2, 3)) is None
@@ -139,7 +142,7 @@ def test_the_pass_stops_after_the_last_layer_needed() -> None:
 @pytest.mark.parametrize("extra", ["logits", "gradient_activation"])
 def test_the_pass_goes_to_the_end_where_logits_are_needed(extra: str) -> None:
     module = nn.Sequential(*(Made(lambda x: x) for _ in range(4)))
-    with Taps(module, [Layer("1")], {extra}) as taps:
+    with ResponseHooks(module, [Layer("1")], {extra}) as taps:
         for _ in range(3):
             assert taps.run(torch.zeros(2, 3)) is not None
     assert [m.calls for m in module] == [3] * 4  # type: ignore[union-attr]
@@ -148,7 +151,7 @@ def test_the_pass_goes_to_the_end_where_logits_are_needed(extra: str) -> None:
 def test_zeros_are_the_share_of_positions() -> None:
     output = torch.tensor([[[[0.0, 1.0], [-0.0, 2.0]], [[0.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, -1.0]]]])
     module = nn.Sequential(Made(lambda _: output), Made(lambda _: torch.zeros(1, 2)))
-    with Taps(module, [Layer("0")], {"zeros"}) as taps:
+    with ResponseHooks(module, [Layer("0")], {"zeros"}) as taps:
         taps.run(torch.zeros(1, 1))
     assert taps.zeros["0"].tolist() == [[0.5, 1.0, 0.0]]
 
@@ -166,7 +169,7 @@ class Sometimes(nn.Module):
 
 
 def test_a_layer_not_called_shows_nothing_of_the_batch_before() -> None:
-    with Taps(Sometimes(), [Layer("layer")], {"logits", "zeros"}) as taps:
+    with ResponseHooks(Sometimes(), [Layer("layer")], {"logits", "zeros"}) as taps:
         taps.run(torch.ones(2, 3))
         assert taps.responses
         taps.run(torch.zeros(2, 3))
@@ -183,7 +186,7 @@ def test_hooks_are_gone_whatever_happens(gradients: bool) -> None:
     module = nn.Sequential(nn.Linear(3, 3), Made(boom))
 
     def run() -> None:
-        with Taps(module, [Layer("0")], {"gradient_activation"}) as taps:
+        with ResponseHooks(module, [Layer("0")], {"gradient_activation"}) as taps:
             assert hooks_of(module) == 1
             if gradients:
                 taps.run_with_gradients(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))
@@ -196,7 +199,7 @@ def test_hooks_are_gone_whatever_happens(gradients: bool) -> None:
 
 def test_an_unknown_layer_leaves_no_hook_behind() -> None:
     module = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
-    with pytest.raises(ConfigError, match="Unknown layer '7'"), Taps(module, [Layer("0"), Layer("7")]):
+    with pytest.raises(ConfigError, match="Unknown layer '7'"), ResponseHooks(module, [Layer("0"), Layer("7")]):
         pass
     assert hooks_of(module) == 0
 
@@ -240,7 +243,7 @@ class Tokens(nn.Module):
 def test_gradient_times_activation_is_weight_times_response(module: nn.Module, layer: Layer) -> None:
     generator = torch.Generator().manual_seed(3)
     images, labels = torch.randn(8, 3, 6, 6, generator=generator), torch.arange(8) % 4
-    with torch.no_grad(), Taps(module.eval(), [layer], {"gradient_activation"}) as taps:
+    with torch.no_grad(), ResponseHooks(module.eval(), [layer], {"gradient_activation"}) as taps:
         logits, products = taps.run_with_gradients(images, labels)
         responses = taps.responses[layer.name]
         expected = module.head.weight[labels] * responses  # type: ignore[union-attr, index]
@@ -262,6 +265,6 @@ def test_gradients_of_a_layer_that_does_not_reach_the_logits_are_zero() -> None:
             self.aside(x)
             return self.head(x)  # type: ignore[no-any-return]
 
-    with Taps(Aside(), [Layer("aside")], {"gradient_activation"}) as taps:
+    with ResponseHooks(Aside(), [Layer("aside")], {"gradient_activation"}) as taps:
         _, products = taps.run_with_gradients(torch.ones(2, 3), torch.tensor([0, 1]))
     assert torch.equal(products["aside"], torch.zeros(2, 5))

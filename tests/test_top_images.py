@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddeep.statistics.statistic import ResponseBatch
+from ddeep.statistics.batch import ResponseBatch
 from ddeep.statistics.top_images import TopImages
 
 

@@ -220,14 +220,12 @@ def test_schedules_rise_and_fall_as_they_say() -> None:
     assert {FINE_TUNE.learning_rate(i / 10) for i in range(10)} == {2e-4}
 
 
-def test_history_is_written_as_csv_and_as_a_curve(tmp_path: Path) -> None:
+def test_history_is_written_as_csv(tmp_path: Path) -> None:
     rows = [EpochRow(epoch, 1 / epoch, 50.0 + epoch, 1.5, 100.0, 0.1, None, 40.0) for epoch in (1, 2)]
     history = History(rows)
     history.write_csv(tmp_path / "history.csv")
     lines = (tmp_path / "history.csv").read_text().splitlines()
     assert lines[0].startswith("epoch,loss,accuracy,seconds")
     assert lines[2].split(",")[:3] == ["2", "0.5", "52.0"]
-    history.draw_curve(tmp_path / "curve.png", "title")
-    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert History.from_json(history.to_json()) == history
     assert history.seconds == 3.0

@@ -90,7 +90,7 @@ def _leave_the_others() -> None:
     if f"{__package__.rpartition('.')[0]}.distributed" in sys.modules:
         from ..evidence import processes
 
-        processes.leave()
+        processes.close()
 
 
 def _run() -> int:

@@ -7,6 +7,7 @@ from typing import Any, no_type_check
 import typer
 
 from .. import console
+from ..files.json import json_text
 from .options import JsonOption
 
 app = typer.Typer(invoke_without_command=True)
@@ -23,7 +24,7 @@ def _default(context: typer.Context, as_json: JsonOption = False) -> None:  # no
 def list_() -> None:
     """Show the entries of the response cache, and what else is kept."""
     from ..evidence.response_cache import PARTS, cache_records, size_of
-    from ..files.atomic import cache_root
+    from ..files.paths import cache_root
 
     rows = [_row(record.about, str(record.folder), record.nbytes) for record in cache_records()]
     columns = ["model", "layer", "split", "images", "filters", "precision"]
@@ -36,18 +37,18 @@ def list_() -> None:
         console.say(f"{part:18} {_size(size)}")
     console.say(f"{'kept in':18} {cache_root()}")
     document = {"schema": "ddeep.cache/1", "folder": str(cache_root()), "bytes": sizes, "entries": rows}
-    console.document(document)
+    console.document(json_text(document))
 
 
 @app.command()
 def clear(as_json: JsonOption = False) -> None:  # noqa: ARG001
     """Remove everything cached; the next command gathers it anew. Passes under way go on."""
     from ..evidence.response_cache import clear_cache
-    from ..files.atomic import cache_root
+    from ..files.paths import cache_root
 
     freed = clear_cache()
     console.say(f"Freed {_size(freed)} in {cache_root()}.")
-    console.document({"schema": "ddeep.cache.clear/1", "folder": str(cache_root()), "freed": freed})
+    console.document(json_text({"schema": "ddeep.cache.clear/1", "folder": str(cache_root()), "freed": freed}))
 
 
 def _row(about: dict[str, Any], folder: str, nbytes: int) -> dict[str, Any]:

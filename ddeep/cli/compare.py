@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import console
+from ..files.json import json_text
 from .lists import separated
 from .options import (
     BatchSizeOption,
@@ -63,17 +64,22 @@ def compare(
     from ..experiments.compare import run_comparison
     from ..experiments.compare_config import CompareConfig
     from ..experiments.settings import read_config
-    from ..results.comparison_files import default_out, save_comparison, table_of
-    from ..results.run import check_out
+    from ..files.paths import default_out
+    from ..reports.comparison_figures import draw_into
+    from ..results.comparison import save_comparison, table_of
+    from ..results.folder import check_out
 
     settings = read_config(CompareConfig, given, config)
-    if settings.out is not None:
-        check_out(settings.out)
+    check_out(settings.out or default_out("compare"))
     document = run_comparison(settings)
-    folder = save_comparison(document, settings.out or default_out(document))
+    folder = save_comparison(
+        document,
+        settings.out or default_out("compare", document["model"], document["dataset"]),
+        lambda inside: draw_into(document, inside),
+    )
     _show(document, table_of(document))
     console.say(f"{'saved in':18} {folder}")
-    console.document(document)
+    console.document(json_text(document))
 
 
 def _show(document: dict[str, Any], table: tuple[list[str], list[list[Any]]]) -> None:

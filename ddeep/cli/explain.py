@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console
+from ..files.json import json_text
 from .options import DataDirOption, JsonOption
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def explain(
         console.say(f"drawn in {figures[0]}")
         console.say()
         documents.append({**explanation.to_json(explainer.subject.classes), "figures": figures})
-    console.document({"schema": SCHEMA, "run": run, "images": documents})
+    console.document(json_text({"schema": SCHEMA, "run": run, "images": documents}))
 
 
 def _show(explanation: Explanation, classes: tuple[str, ...]) -> None:

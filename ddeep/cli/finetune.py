@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,8 @@ import typer
 
 from .. import console
 from ..errors import ConfigError, TrainingStopped
+from ..files.json import json_text
+from ..files.paths import default_out
 from .options import (
     DataDirOption,
     DatasetOption,
@@ -138,21 +139,28 @@ def _finetune_and_show(
         )
         console.say(f"{'accuracy':18} {figures}")
         console.say(f"{'saved in':18} {folder}")
-        console.document(document)
+        console.document(json_text(document))
 
 
 def finetune_shown(
     folder: Path, settings: FinetuneConfig, *, source: Path | None = None, resume: bool = False
 ) -> dict[str, Any]:
     """Fine-tune the run in ``folder`` with progress shown; after Ctrl-C say how to go on, and exit."""
+    from ..evidence import processes
     from ..experiments.finetune import finetune as finetune_run
+    from ..reports.style import save
+    from ..reports.training_curve import training_curve
 
     with shown_progress() as (on_step, on_epoch):
         try:
-            return finetune_run(folder, settings, source=source, resume=resume, on_step=on_step, on_epoch=on_epoch)
+            document = finetune_run(folder, settings, source=source, resume=resume, on_step=on_step, on_epoch=on_epoch)
         except TrainingStopped as stopped:
             console.warn(f"{stopped} Go on with: ddeep finetune --resume {folder}")
             raise typer.Exit(130) from None
+    if processes.rank() == 0:
+        title = f"{document['model']} on {document['dataset']}, fine-tuned"
+        save(training_curve(document["finetune"]["epochs"], title), folder)
+    return document
 
 
 def _prepare(
@@ -162,11 +170,13 @@ def _prepare(
     from ..evidence import processes
     from ..experiments.run import run as run_experiment
     from ..experiments.settings import RunConfig, read_config
-    from ..results.run import check_out, read_run, save_run
+    from ..files.paths import default_out
+    from ..results.folder import check_out
+    from ..results.run import read_run, save_run
 
     if target is None:
         raise ConfigError("Give a run directory or a selection file to fine-tune: ddeep finetune RUN_OR_SELECTION")
-    folder = out or _default_out(target)
+    folder = out or default_out("finetune", target.stem)
     check_out(folder)
     if not target.exists():
         raise ConfigError(f"There is no run directory or selection file {str(target)!r}. `ddeep run` makes both.")
@@ -203,8 +213,4 @@ def _train_dense(target: Path | None, subject: dict[str, Any], given: dict[str, 
         source = read_run(target)["config"] if target.is_dir() else _settings_in(target)
         subject = {**{name: source[name] for name in _SUBJECT if source.get(name) is not None}, **subject}
     settings = read_config(TrainConfig, {**subject, **given, "pretrained": True, "out": out})
-    train_and_show(settings, out or _default_out(Path(f"{settings.model}-dense")), resume=False)
-
-
-def _default_out(target: Path) -> Path:
-    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-finetune-{target.stem}"
+    train_and_show(settings, out or default_out("finetune", f"{settings.model}-dense"), resume=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console
+from ..files.json import json_text
 from .options import JsonOption
 
 if TYPE_CHECKING:
@@ -46,16 +47,18 @@ def layers(
     if anatomy.problem:
         console.note(f"There is no default layer for {model}: {anatomy.problem}.")
     console.document(
-        {
-            "schema": "ddeep.layers/1",
-            "model": model,
-            "size": examined.size,
-            "head": anatomy.head,
-            "layer": feeding,
-            "pool": anatomy.layer.pool if anatomy.layer else None,
-            "problem": anatomy.problem,
-            "layers": [asdict(row) | {"shape": row.shape and row.shape[1:]} for row in rows],
-        }
+        json_text(
+            {
+                "schema": "ddeep.layers/1",
+                "model": model,
+                "size": examined.size,
+                "head": anatomy.head,
+                "layer": feeding,
+                "pool": anatomy.layer.pool if anatomy.layer else None,
+                "problem": anatomy.problem,
+                "layers": [asdict(row) | {"shape": row.shape and row.shape[1:]} for row in rows],
+            }
+        )
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import console
+from ..files.json import json_text
 from ..registry.registry import Catalog, registry
 from ..registry.specs import ModelFamily, Spec, resolve
 from .options import JsonOption
@@ -42,7 +43,7 @@ def list_(
             )
     if not any(found.values()):
         console.note(f"Nothing matches {pattern!r}. Patterns are globs, such as '*resnet*' or 'timm/*resnet*'.")
-    console.document({"schema": "ddeep.list/1", **found})
+    console.document(json_text({"schema": "ddeep.list/1", **found}))
 
 
 def _rows(catalog: Catalog[Spec], pattern: str) -> list[dict[str, Any]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .. import console
+from ..files.json import json_text
 from .lists import separated
 from .options import (
     BatchSizeOption,
@@ -61,16 +60,17 @@ def measure(
     """
     given = {name: value for name, value in locals().items() if name not in ("config", "as_json")}
     given.update({name: separated(given[name]) for name in ("layers", "metrics")})
-    from ..experiments.measure import MeasureConfig, run_measurement, save_measurement, table_of
+    from ..experiments.measure import MeasureConfig, run_measurement
     from ..experiments.settings import read_config
-    from ..results.run import check_out
+    from ..files.paths import default_out
+    from ..results.folder import check_out
+    from ..results.measurement import save_measurement, table_of
 
     settings = read_config(MeasureConfig, given, config)
-    if settings.out is not None:
-        check_out(settings.out)
+    check_out(settings.out or default_out("measure"))
     document = run_measurement(settings)
-    folder = settings.out or _default_out(document)
-    save_measurement(document, folder)
+    folder = settings.out or default_out("measure", document["model"], document["dataset"])
+    folder = save_measurement(document, folder)
     columns, rows = table_of(document)
     title = f"{document['model']} on {document['dataset']}"
     console.table(title, columns, [[_shown(value) for value in row] for row in rows])
@@ -78,12 +78,7 @@ def measure(
     for name, value in document["means"].items():
         console.say(f"{name:18} {_shown(value)} (mean over layers)" if value is not None else f"{name:18} not defined")
     console.say(f"{'saved in':18} {folder}")
-    console.document(document)
-
-
-def _default_out(document: dict[str, Any]) -> Path:
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-measure-{document['model']}-{document['dataset']}"
-    return Path("runs") / name.replace("/", "-")
+    console.document(json_text(document))
 
 
 def _shown(value: Any) -> Any:

@@ -19,7 +19,7 @@ def merge(
 ) -> None:
     """Join the shards of one run and finish it, exactly as if one command had seen all images."""
     from ..experiments.merge import merge_shards
-    from ..results.run import check_out
+    from ..results.folder import check_out
 
     if out is not None:
         check_out(out)

@@ -10,6 +10,7 @@ from typing import Annotated, no_type_check
 import typer
 
 from .. import console
+from ..files.json import json_text
 from ..registry.registry import PluginRecord, PluginWarning, registry
 from ..registry.scaffold import Kind, write_plugin
 from .options import DataDirOption, JsonOption
@@ -38,11 +39,13 @@ def plugins() -> None:
     for conflict in found.conflicts():
         console.warn(conflict)
     console.document(
-        {
-            "schema": "ddeep.plugins/1",
-            "plugins": [asdict(record) for record in found.plugins],
-            "conflicts": found.conflicts(),
-        }
+        json_text(
+            {
+                "schema": "ddeep.plugins/1",
+                "plugins": [asdict(record) for record in found.plugins],
+                "conflicts": found.conflicts(),
+            }
+        )
     )
 
 
@@ -57,7 +60,7 @@ def new(
     written = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     console.say(f"Wrote {folder}: {', '.join(written)}")
     console.note(f"Next: pip install --editable ./{folder} && ddeep plugins check {name}")
-    console.document({"schema": "ddeep.plugins.new/1", "folder": str(folder), "files": written})
+    console.document(json_text({"schema": "ddeep.plugins.new/1", "folder": str(folder), "files": written}))
 
 
 @app.command()
@@ -87,12 +90,14 @@ def check(
     console.say(f"Of {len(rows)} promises {kept} are kept, {broken} broken, {len(rows) - kept - broken} unchecked.")
     names = ("kind", "name", "promise", "result", "message")
     console.document(
-        {
-            "schema": "ddeep.plugins.check/1",
-            "plugin": plugin,
-            "broken": broken,
-            "checks": [dict(zip(names, row, strict=True)) for row in rows],
-        }
+        json_text(
+            {
+                "schema": "ddeep.plugins.check/1",
+                "plugin": plugin,
+                "broken": broken,
+                "checks": [dict(zip(names, row, strict=True)) for row in rows],
+            }
+        )
     )
     if broken:
         raise typer.Exit(1)

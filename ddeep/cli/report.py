@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import console
+from ..files.json import json_text
 from .options import DataDirOption, JsonOption
 
 
@@ -35,11 +36,13 @@ def report(
     for path in written.figures:
         console.say(str(path))
     console.document(
-        {
-            "schema": "ddeep.report/1",
-            "report": written.page,
-            "bytes": size,
-            "figures": written.figures,
-            "missing": written.missing or None,
-        }
+        json_text(
+            {
+                "schema": "ddeep.report/1",
+                "report": written.page,
+                "bytes": size,
+                "figures": written.figures,
+                "missing": written.missing or None,
+            }
+        )
     )

@@ -9,6 +9,7 @@ import typer
 
 from .. import console
 from ..errors import ConfigError
+from ..files.json import json_text
 from .options import (
     BatchSizeOption,
     ConfigOption,
@@ -77,10 +78,11 @@ def run(
     """Find each class's filters, let it see only those, and report what it costs and what a refit brings back."""
     given = {name: value for name, value in locals().items() if name not in ("config", "shard", "as_json")}
     from ..experiments.settings import RunConfig, read_config
-    from ..results.run import check_out
+    from ..files.paths import default_out
+    from ..results.folder import check_out
 
     settings = read_config(RunConfig, given, config)
-    check_out(settings.out or Path("runs") / "new")
+    check_out(settings.out or default_out("run"))
     if shard is not None:
         _gather_shard(settings, shard)
         return
@@ -90,8 +92,8 @@ def run(
 def run_and_save(settings: RunConfig) -> None:
     """Run, save and show; fine-tune where that is asked for."""
     from ..evidence import processes
-    from ..experiments.run import default_out
     from ..experiments.run import run as run_experiment
+    from ..files.paths import default_out
     from ..results.run import save_run
 
     if settings.finetune is not None and processes.world() > 1:
@@ -99,10 +101,12 @@ def run_and_save(settings: RunConfig) -> None:
             "Several processes fine-tune a run that is there: leave --finetune out, then: ddeep finetune RUN"
         )
     result = run_experiment(settings)
-    folder = save_run(result, settings.out or default_out(result.document))
+    names = [result.document[name] for name in ("model", "dataset")] + [result.document["strategy"] or "given"]
+    k = [] if result.document["k"] is None else [f"k{result.document['k']}"]
+    folder = save_run(result, settings.out or default_out(*names, *k))
     document = result.document if settings.finetune is None else _finetuned(settings, folder)
     _show(document, folder)
-    console.document(document)
+    console.document(json_text(document))
 
 
 def _finetuned(settings: RunConfig, folder: Path) -> dict[str, Any]:
@@ -125,7 +129,9 @@ def _gather_shard(settings: RunConfig, shard: str) -> None:
         raise ConfigError("--shard needs --out DIR, the shard to write.")
     gather_shard(settings, int(number) - 1, int(of), settings.out)
     console.say(f"shard {number} of {of} saved in {settings.out}; join all with: ddeep merge SHARD…")
-    console.document({"schema": "ddeep.shard/1", "number": int(number), "of": int(of), "saved": str(settings.out)})
+    console.document(
+        json_text({"schema": "ddeep.shard/1", "number": int(number), "of": int(of), "saved": str(settings.out)})
+    )
 
 
 def _show(document: dict[str, Any], folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from .. import console
 from ..errors import ConfigError, TrainingStopped
+from ..files.json import json_text
 from .options import (
     ConfigOption,
     DataDirOption,
@@ -97,6 +97,7 @@ def train(
     from ..experiments.settings import read_config
     from ..experiments.train import read_unfinished
     from ..experiments.train_config import TrainConfig
+    from ..files.paths import default_out
 
     if resume is not None:
         extra = [name for name, value in given.items() if value is not None]
@@ -107,7 +108,7 @@ def train(
         settings, folder = read_unfinished(resume), resume
     else:
         settings = read_config(TrainConfig, given, config)
-        folder = settings.out or _default_out(settings.model, settings.dataset)
+        folder = settings.out or default_out("train", settings.model, settings.dataset)
     train_and_show(settings, folder, resume=resume is not None)
 
 
@@ -115,7 +116,9 @@ def train_and_show(settings: TrainConfig, folder: Path, *, resume: bool) -> None
     """Train with progress shown, then show the result; after Ctrl-C say how to go on, and exit."""
     from ..evidence import processes
     from ..experiments.train import run_training
-    from ..results.run import check_out
+    from ..reports.style import save
+    from ..reports.training_curve import training_curve
+    from ..results.folder import check_out
 
     if not resume and processes.rank() == 0:
         check_out(folder)
@@ -126,8 +129,9 @@ def train_and_show(settings: TrainConfig, folder: Path, *, resume: bool) -> None
             console.warn(f"{stopped} Go on with: ddeep train --resume {folder}")
             raise typer.Exit(130) from None
     if processes.rank() == 0:
+        save(training_curve(document["epochs"], f"{document['model']} on {document['dataset']}"), folder)
         _show(document, folder)
-        console.document(document)
+        console.document(json_text(document))
 
 
 @contextmanager
@@ -158,10 +162,6 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _default_out(model: str, dataset: str) -> Path:
-    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-train-{model}-{dataset}".replace("/", "-")
 
 
 def _show(document: dict[str, Any], folder: Path) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -90,3 +90,9 @@ def content_hash(
     """Hex sha256 of images in memory, from the sha256 of their pixels: the same for every disk format."""
     text = json.dumps([pixels_sha256, list(shape), labels.tolist(), list(classes)])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+Split = Literal["train", "test"]
+
+
+SPLITS: tuple[Split, ...] = ("train", "test")

@@ -14,24 +14,17 @@ from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import ConfigError, DataError
+from .batches import Batch
 from .decoding import fitted_pixels
 from .images import FileImages, Images, TensorImages
 from .preprocessing import Preprocessing
 
 Decode: TypeAlias = Callable[[Path], UInt8[Tensor, "h w 3"]]
-
-
-class Batch(NamedTuple):
-    """Normalised images with their labels and their positions in the dataset, all on one device."""
-
-    images: Float[Tensor, "n 3 s s"]
-    labels: Int64[Tensor, " n"]
-    indices: Int64[Tensor, " n"]
 
 
 class Decoded(NamedTuple):
@@ -218,3 +211,10 @@ class _Batches(Dataset[Any]):
                 errors.append(str(error))
         stacked = torch.stack(pixels) if pixels else torch.empty(0, 0, 0, 3, dtype=torch.uint8)
         return Decoded(stacked, torch.tensor(indices, dtype=torch.int64), errors)
+
+
+def read_pixels(images: Images, indices: Sequence[int], preprocessing: Preprocessing) -> UInt8[Tensor, "n s s 3"]:
+    """The images at ``indices`` as the network sees them: resized and cropped, not yet normalised."""
+    if isinstance(images, TensorImages):
+        return preprocessing.fit(images.pixels[torch.tensor(indices, dtype=torch.int64)])
+    return torch.stack([fitted_pixels(images.files[index], preprocessing) for index in indices])

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from ..console import progress
 from ..errors import CacheError, DataError
-from ..files.atomic import cache_root, map_array, written_whole
+from ..files.atomic import map_array, written_whole
 from ..files.locks import remove_temporaries
+from ..files.paths import cache_root
 from .decoding import exact_pixels, read_rgb
 from .images import FileImages, TensorImages, content_hash
 from .loader import decode_batches, default_workers

@@ -1,19 +1,21 @@
-"""Gathering: run a network over batches and hand the pooled responses of its layers to statistics."""
+"""Run a network over batches and hand the pooled responses of its layers to statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from ..data.batches import Batch
 from ..errors import ConfigError, DataError
-from ..networks.hooks import Taps
-from ..networks.inference import Precision, autocast
+from ..networks.device import Precision, autocast
+from ..networks.hooks import ResponseHooks
 from ..networks.layer import Layer
 from ..statistics.basic import ClassCounts
-from ..statistics.statistic import BLOCK, ResponseBatch, Statistic
+from ..statistics.batch import BLOCK, ResponseBatch
+from ..statistics.statistic import Statistic
 from .evidence import CHUNK, Evidence, by_round, feed, refuse_what_does_not_fit
 
 # Of the images in a backward pass, which keeps all their feature maps: 1,024 of 3 × 32 × 32, 20 of 3 × 224 × 224.
@@ -23,25 +25,7 @@ Requests = Mapping[Layer, Collection[Statistic]]
 Keep = Callable[[Layer, int], Tensor | None]
 
 
-@runtime_checkable
-class ImageBatch(Protocol):
-    """A batch as a loader yields it."""
-
-    @property
-    def images(self) -> Tensor: ...
-    @property
-    def labels(self) -> Tensor: ...
-    @property
-    def indices(self) -> Tensor: ...
-
-
-class _Part(NamedTuple):
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
-
-
-class Gathering:
+class Collector:
     """One pass of ``module`` over images, or over a part of them.
 
     Of ``requests`` only the first rounds are gathered, ClassCounts always among them. ``keep(layer, K)`` gives the
@@ -60,12 +44,12 @@ class Gathering:
     ) -> None:
         self.module, self.classes, self.device, self.precision, self.keep = module, classes, device, precision, keep
         self.plan = {layer: by_round([ClassCounts(), *statistics]) for layer, statistics in requests.items()}
-        self.layers: dict[Layer, LayerGathering] = {}
+        self.layers: dict[Layer, LayerCollector] = {}
 
-    def run(self, batches: Iterable[ImageBatch], after: Callable[[int], None] | None = None) -> Self:
+    def run(self, batches: Iterable[Batch], after: Callable[[int], None] | None = None) -> Self:
         """Add ``batches``; ``after`` is told the number of images of each."""
         extras = {extra for first, *_ in self.plan.values() for statistic in first for extra in statistic.extras}
-        taps = Taps(self.module, self.plan, extras)
+        taps = ResponseHooks(self.module, self.plan, extras)
         with taps, torch.no_grad(), autocast(self.device, self.precision):
             for batch in batches:
                 for part in _parts(batch) if taps.gradients else [batch]:
@@ -82,7 +66,7 @@ class Gathering:
         everything = [statistic for part in self.plan[layer] for statistic in part]
         refuse_what_does_not_fit(everything, self.classes, filters, self.device)
         kept = self.keep(layer, filters) if self.keep is not None else None
-        self.layers[layer] = LayerGathering(self.plan[layer][0], self.classes, filters, self.device, kept)
+        self.layers[layer] = LayerCollector(self.plan[layer][0], self.classes, filters, self.device, kept)
 
     def finish(self, split: str) -> dict[Layer, Evidence]:
         """The evidence of every layer, on the CPU."""
@@ -91,14 +75,14 @@ class Gathering:
         return {layer: gathered.finish(layer, split) for layer, gathered in self.layers.items()}
 
 
-def _parts(batch: ImageBatch) -> Iterator[ImageBatch]:
+def _parts(batch: Batch) -> Iterator[Batch]:
     """The batch in parts small enough for a backward pass. Images do not see each other, so nothing else changes."""
     size = max(1, NUMBERS // batch.images[0].numel())
     columns = (torch.split(column, size) for column in (batch.images, batch.labels, batch.indices))
-    return map(_Part, *columns)
+    return map(Batch, *columns)
 
 
-def _read(taps: Taps, batch: ImageBatch) -> dict[Layer, ResponseBatch]:
+def _read(taps: ResponseHooks, batch: Batch) -> dict[Layer, ResponseBatch]:
     """Run one batch; return each layer's view of it."""
     products: dict[str, Tensor] = {}
     if taps.gradients:
@@ -121,7 +105,7 @@ def _read(taps: Taps, batch: ImageBatch) -> dict[Layer, ResponseBatch]:
     }
 
 
-class LayerGathering:
+class LayerCollector:
     """One layer's statistics, fed in chunks, and its responses where they are kept."""
 
     def __init__(

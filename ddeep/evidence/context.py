@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..networks.head import Head
 from ..networks.layer import Layer
-from .replay import Rerun
 
-
-class Head(NamedTuple):
-    """The final linear layer's parameters."""
-
-    weight: Float[Tensor, "c k"]
-    bias: Float[Tensor, " c"]
+if TYPE_CHECKING:
+    pass
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class Context:
     head: Head | None = None
     seed: int = 0
     layer: Layer | None = None
-    run_test: Rerun | None = None
+    run_test: Replay | None = None
     learned: Mapping[str, Tensor] = field(default_factory=dict)
 
     def needed_head(self) -> Head:
@@ -44,7 +40,7 @@ class Context:
             raise ConfigError("This reads the head's weights, so it works only at the layer that feeds the head.")
         return self.head
 
-    def needed_run(self) -> tuple[Layer, Rerun]:
+    def needed_run(self) -> tuple[Layer, Replay]:
         """The layer and the means to run the test split on from it, or an error where there is none."""
         if self.layer is None or self.run_test is None:
             raise ConfigError("This runs the network over the test split, which is not at hand here.")
@@ -53,3 +49,25 @@ class Context:
     def generator(self) -> torch.Generator:
         """A generator freshly seeded with ``seed``."""
         return torch.Generator().manual_seed(self.seed)
+
+
+class View(NamedTuple):
+    """One batch after the pass: labels, image indices, and the network's logits."""
+
+    labels: Int64[Tensor, " n"]
+    indices: Int64[Tensor, " n"]
+    logits: Float[Tensor, "n c"]
+
+
+Visit = Callable[[Tensor, Tensor, Tensor], Tensor | None]
+
+
+@runtime_checkable
+class Replay(Protocol):
+    """Runs over the test split. ``visit(output, labels, indices)`` sees what the layer gives, and may return another.
+
+    It is called inside the layer, at each of its calls, before the batch's view is there: it keeps what it makes of the
+    output, never the output itself, which is gone when the layer is left.
+    """
+
+    def __call__(self, visit: Visit | None = None) -> Iterator[View]: ...

@@ -14,7 +14,8 @@ from torch import Tensor
 from ..errors import ConfigError, DataError
 from ..networks.layer import Layer
 from ..statistics.basic import ClassCounts
-from ..statistics.statistic import ResponseBatch, Statistic
+from ..statistics.batch import ResponseBatch
+from ..statistics.statistic import Statistic
 
 CHUNK = 2048  # images handed to the statistics at once: enough to make what each call costs small
 KEPT_CHUNK = 8192  # of kept responses, where tables larger than the processor's cache are gone through for each chunk

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import console
+from ..data.batches import Batch
+from ..data.images import Split
 from ..data.loader import Loader
 from ..errors import DdeepError
 from ..networks.inference import prepare
@@ -17,12 +19,10 @@ from ..networks.layer import Layer
 from ..statistics.basic import ClassCounts
 from ..statistics.statistic import Statistic
 from . import processes
-from .collector import Gathering, ImageBatch
+from .collector import Collector
 from .evidence import Evidence
 from .resume import PartialPass
-
-if TYPE_CHECKING:
-    from .subject import Split, Subject
+from .subject import Subject
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class Share:
         writing = sorted(layer.name for layer in self.wanted.writing)
         return {"entries": entries, "statistics": layers, "writing": writing, "part": part}
 
-    def gather(self, partial: PartialPass) -> Gathering:
+    def gather(self, partial: PartialPass) -> Collector:
         """Run the share's batches, going on where an interrupted attempt stopped."""
         subject, images = self.subject, self.subject.images[self.wanted.split]
 
         def keep(layer: Layer, filters: int) -> Tensor | None:
             return partial.rows(layer, len(images), filters) if layer in self.wanted.writing else None
 
-        gathering = Gathering(
+        collector = Collector(
             prepare(subject.network.module, list(self.wanted.requests), subject.device, subject.example),
             self.wanted.requests,
             classes=len(subject.classes),
@@ -75,7 +75,7 @@ class Share:
             precision=subject.precision,
             keep=keep,
         )
-        done = partial.resume(gathering, self.seen)
+        done = partial.resume(collector, self.seen)
         loader = Loader(
             images,
             subject.network.preprocessing,
@@ -93,18 +93,18 @@ class Share:
                 nonlocal done
                 done += 1
                 advance(count * self.world)
-                partial.save_now_and_then(done, self.seen, gathering)
+                partial.save_now_and_then(done, self.seen, collector)
 
-            gathering.run(self._labelled(loader), after)
+            collector.run(self._labelled(loader), after)
         self.skipped = loader.skipped
         if loader.skipped:
             console.warn(
                 f"{loader.skipped} images of the {self.wanted.split} split were skipped, "
                 f"the first: {loader.complaints[0]}"
             )
-        return gathering
+        return collector
 
-    def _labelled(self, loader: Loader) -> Iterator[ImageBatch]:
+    def _labelled(self, loader: Loader) -> Iterator[Batch]:
         """The batches, labelled with the network's outputs; what they hold is noted as seen."""
         labels = self.subject.labels(self.wanted.split).to(self.subject.device)
         for batch in loader:
@@ -118,13 +118,13 @@ def run_pass(subject: Subject, wanted: Pass) -> dict[Layer, Evidence]:
     Images that were skipped leave no row in the kept responses, and nothing in the cache.
     """
     if processes.world() > 1:
-        processes.tell(wanted)
+        processes.broadcast(wanted)
     return _run(Share(subject, wanted, processes.rank(), processes.world()))
 
 
 def serve(subject: Subject) -> None:
     """Work for rank 0 until it needs no more."""
-    while (wanted := processes.told()) is not None:
+    while (wanted := processes.receive()) is not None:
         _run(Share(subject, wanted, processes.rank(), processes.world()))
 
 
@@ -145,20 +145,20 @@ def run_share(share: Share, partial: PartialPass) -> dict[Layer, Evidence]:
 def _run_together(share: Share, partial: PartialPass) -> dict[Layer, Evidence]:
     """All processes' evidence, merged in each; all rows at rank 0. A failure in one ends all with its message."""
     device, split = share.subject.device, share.wanted.split
-    problem, gathering = None, None
+    problem, collector = None, None
     try:
-        gathering = share.gather(partial)
+        collector = share.gather(partial)
     except Exception as error:
         problem = str(error) if isinstance(error, DdeepError) else f"{type(error).__name__}: {error}"
     processes.raise_together(problem)
-    assert gathering is not None
-    filters = {layer: gathered.filters for layer, gathered in gathering.layers.items()}
+    assert collector is not None
+    filters = {layer: gathered.filters for layer, gathered in collector.layers.items()}
     for layer, count in processes.agreed(filters).items():
-        if layer not in gathering.layers:  # fewer batches than processes: this one had none
-            gathering.begin(layer, count)
+        if layer not in collector.layers:  # fewer batches than processes: this one had none
+            collector.begin(layer, count)
     found, problem = {}, None
     try:
-        found = {layer: gathering.layers[layer].finish(layer, split) for layer in share.wanted.requests}
+        found = {layer: collector.layers[layer].finish(layer, split) for layer in share.wanted.requests}
     except DdeepError as error:
         problem = str(error)
     processes.raise_together(problem)

@@ -27,7 +27,7 @@ _OPERATIONS: dict[Reduction, Any] = {
 }
 
 
-class Dismissed(SystemExit):
+class WorkerDone(SystemExit):
     """A serving process has done its part and ends well."""
 
 
@@ -49,25 +49,25 @@ def connect(device: torch.device) -> torch.device:
     return state.device if device.type == "cuda" and device.index is None else device
 
 
-def tell(message: object) -> None:
+def broadcast(message: object) -> None:
     """Rank 0 tells the serving ranks what to do next."""
     dist.broadcast_object_list([message], src=0)
 
 
-def told() -> Any:
+def receive() -> Any:
     """A serving rank waits for what rank 0 tells."""
     box: list[Any] = [None]
     dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
-def leave() -> None:
+def close() -> None:
     """Take leave of the other processes; if this is rank 0, they are let go."""
     if not dist.is_initialized():
         return
     try:
         if rank() == 0:
-            tell(None)
+            broadcast(None)
     except RuntimeError:
         pass  # they are gone already
     finally:

@@ -20,14 +20,15 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .. import console
 from ..errors import CacheError
-from ..files.atomic import cache_root, map_array, sha256_of, written_whole
-from ..files.json import read_object
+from ..files.atomic import map_array, sha256_of, written_whole
+from ..files.json import read_object, write_json
 from ..files.locks import is_temporary, remove_dead, remove_temporaries
+from ..files.paths import cache_root
+from ..files.tensors import write_tensors
 from ..statistics.statistic import Statistic
 
 PARTS = ("responses", "passes", "datasets")  # folders under the cache's root
@@ -75,7 +76,7 @@ class CacheEntry:
                 path.replace(temporary / "responses.npy")
                 digest = sha256_of(temporary / "responses.npy")
                 about = {"sha256": digest, "images": images, "filters": filters, "key": self.key}
-                (temporary / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True))
+                write_json(temporary / "about.json", about)
         except CacheError:
             if not (final / "about.json").exists():  # else another command was first, and its entry is as good
                 raise
@@ -104,8 +105,7 @@ class CacheEntry:
         """Keep the state of a finished statistic."""
         state = statistic.state()
         about = {"sha256": _digest(state), "statistic": repr(statistic), "filters": str(filters)}
-        with written_whole(self._state_path(statistic)) as temporary:
-            save_file(state, temporary, metadata=about)
+        write_tensors(state, self._state_path(statistic), about)
 
     def _state_path(self, statistic: Statistic) -> Path:
         kind = type(statistic)

@@ -14,15 +14,16 @@ from uuid import uuid4
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .. import console
 from ..errors import ConfigError
-from ..files.atomic import cache_root, cache_writing, new_rows, written_whole
+from ..files.atomic import new_rows
 from ..files.locks import hold
+from ..files.paths import cache_root, cache_writing
+from ..files.tensors import write_tensors
 from ..networks.layer import Layer
-from .collector import Gathering
+from .collector import Collector
 
 SAVE_EVERY = 30.0  # seconds
 # What reading a damaged state may raise.
@@ -93,24 +94,23 @@ class PartialPass:
         for rows in self._rows.values():
             rows.flush()
 
-    def save_now_and_then(self, batches: int, seen: Tensor, gathering: Gathering) -> None:
+    def save_now_and_then(self, batches: int, seen: Tensor, collector: Collector) -> None:
         """Save the pass after ``batches`` batches, if the last time is long ago."""
         if time.monotonic() - self._saved < SAVE_EVERY:
             return
         tensors = {_SEEN: seen.cpu()}
         filters = {}
-        for number, (layer, gathered) in enumerate(gathering.layers.items()):
+        for number, (layer, gathered) in enumerate(collector.layers.items()):
             filters[repr(layer)] = gathered.filters
             for name, tensor in gathered.state().items():
                 tensors[f"{number}.{name}"] = tensor
         self.flush()
         about = {"batches": str(batches), "filters": json.dumps(filters)}
-        with written_whole(self.folder / "state.safetensors") as temporary:
-            save_file(tensors, temporary, metadata=about)
+        write_tensors(tensors, self.folder / "state.safetensors", about)
         self._saved = time.monotonic()
 
-    def resume(self, gathering: Gathering, seen: Tensor) -> int:
-        """Bring ``gathering`` and ``seen`` to where the last attempt was saved; return the batches done."""
+    def resume(self, collector: Collector, seen: Tensor) -> int:
+        """Bring ``collector`` and ``seen`` to where the last attempt was saved; return the batches done."""
         path = self.folder / "state.safetensors"
         if not path.exists():
             return 0
@@ -119,11 +119,11 @@ class PartialPass:
                 about = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             filters, batches = json.loads(about["filters"]), int(about["batches"])
-            ordered = sorted(gathering.plan, key=lambda layer: list(filters).index(repr(layer)))
+            ordered = sorted(collector.plan, key=lambda layer: list(filters).index(repr(layer)))
             for number, layer in enumerate(ordered):
-                gathering.begin(layer, filters[repr(layer)])
+                collector.begin(layer, filters[repr(layer)])
                 mine = {n.partition(".")[2]: t for n, t in tensors.items() if n.startswith(f"{number}.")}
-                gathering.layers[layer].load_state(mine)
+                collector.layers[layer].load_state(mine)
             if self._new:
                 raise ValueError("its responses are missing or damaged")
             if batches < 0:
@@ -131,7 +131,7 @@ class PartialPass:
             seen.copy_(tensors[_SEEN])
         except _UNREADABLE as error:
             console.warn(f"What an interrupted pass left in {self.folder} is of no use ({error}); it begins anew.")
-            gathering.layers.clear()
+            collector.layers.clear()
             seen.zero_()
             return 0
         console.note(f"Going on with an interrupted pass: {int(seen.sum())} images are done.")

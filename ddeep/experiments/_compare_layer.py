@@ -13,19 +13,21 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ..errors import DdeepError
-from ..evidence.context import Context, Head
+from ..evidence.context import Context
 from ..evidence.evidence import Evidence
-from ..heads.ablation import essentiality_all, predict
-from ..heads.bootstrap import accuracy_intervals
-from ..heads.null import decomposed_right, p_value, random_masks
+from ..heads.ablation import essentiality_all
+from ..heads.accuracy import predict
+from ..heads.null import accuracy_intervals, decomposed_right, p_value, random_masks
 from ..heads.refit import refit_all
+from ..networks.head import Head
+from ..provenance import Timings
 from ..registry.specs import MetricSpec, StrategySpec
 from ..selections.agreement import jaccard, rank_agreement
+from ..selections.k import K
 from ..selections.measure import SplitEvidence, always_measured, headline, measure
-from ..selections.select import K, check_k, choice, needed, score
+from ..selections.select import check_k, choice, needed, score
 from ..selections.selection import Selection
 from ..statistics.statistic import Statistic
-from ..timings import Timings
 
 DRAWS = 200  # random selections that make the null
 
@@ -198,7 +200,7 @@ class _Judge:
         """Accuracies of the heads that strategies have learned along with their selections."""
         for row, selection in zip(rows, (cell.selection for cell in cells), strict=True):
             if selection.head is not None:
-                right = self._right([Head(*selection.head.over(selection.filters, *self.head))])
+                right = self._right([selection.learned_head(self.head)])
                 row["learned"] = 100 * int(right) / len(self.labels)
                 row["learned_interval"] = accuracy_intervals(right, len(self.labels))[0].tolist()
 
@@ -215,7 +217,7 @@ class _Judge:
     def add_refit(self, rows: list[dict[str, Any]]) -> None:
         """Accuracies of the refitted heads."""
         fitted = refit_all(*self.train.cached_responses(), *self.head, self.masks)
-        self._add_accuracies(rows, "refit", self._right([Head(one.weight, one.bias) for one in fitted]))
+        self._add_accuracies(rows, "refit", self._right([one.head for one in fitted]))
 
 
 def _null(sizes: tuple[int, ...], percent: Float[Tensor, " d"]) -> dict[str, Any]:

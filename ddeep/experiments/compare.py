@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..data.images import Split
 from ..errors import ConfigError
 from ..evidence import processes
 from ..evidence.evidence import Evidence
-from ..evidence.subject import Split, Subject
-from ..heads.bootstrap import accuracy_intervals
+from ..evidence.replay import context_at
+from ..evidence.store import gather
+from ..evidence.subject import Subject
+from ..heads.null import accuracy_intervals
 from ..networks.layer import Layer
+from ..provenance import Timings
 from ..registry.registry import registry
 from ..registry.specs import StrategySpec
+from ..selections.k import K
 from ..selections.measure import SplitEvidence
 from ..selections.measure import needed as needed_by_metrics
-from ..selections.select import K, find_strategy
+from ..selections.select import find_strategy
 from ..statistics.basic import Confusion
 from ..statistics.statistic import Statistic
-from ..timings import Timings
 from ._compare_layer import Candidate, Skipped, compare_cells, find_candidates, metrics_of_selections, select_all
 from .compare_config import ALL, CompareConfig
-from .run import open_subject, provenance
+from .run import open_subject, provenance_of
 
 SCHEMA = "ddeep.comparison/1"
 
@@ -49,7 +53,7 @@ def run_comparison(config: CompareConfig) -> dict[str, Any]:
         **document,
         "timings": {name: round(seconds, 3) for name, seconds in timings.seconds.items()},
         "config": config.model_dump(mode="json", exclude={"out"}),
-        **{key: value for key, value in provenance(subject).items() if key != "hashes"},
+        **{key: value for key, value in provenance_of(subject).items() if key != "hashes"},
     }
 
 
@@ -67,7 +71,7 @@ def _compare_network(
     with timings.phase("load"):
         layers = subject.layers(config.layers)
         tolerant = ALL in config.strategies or len(layers) > 1
-        contexts = {layer: subject.context(layer, config.seed) for layer in layers}
+        contexts = {layer: context_at(subject, layer, config.seed) for layer in layers}
         skipped = {layer: Skipped(tolerant) for layer in layers}
         found = {
             layer: find_candidates(specs, ks, subject.filters(layer), contexts[layer], skipped[layer])
@@ -112,7 +116,7 @@ def _gather(
         if split == "train":
             kept += [layer for layer in requests if any(one.spec.learned for one in candidates[layer])]
         with timings.phase(phase):
-            found[split] = subject.evidence(split, requests, kept)
+            found[split] = gather(subject, split, requests, kept)
     return {layer: SplitEvidence(found["train"][layer], found["test"][layer]) for layer in statistics}
 
 
@@ -122,7 +126,7 @@ def _describe(subject: Subject, evidence: dict[Layer, SplitEvidence], contexts: 
     right, images = counts.diagonal().sum(), int(counts.sum())
     return {
         "weights": subject.network.weights,
-        "hashes": provenance(subject)["hashes"],
+        "hashes": provenance_of(subject)["hashes"],
         "full": 100 * int(right) / images,
         "full_interval": accuracy_intervals(right[None], images)[0].tolist(),
         "images": {split: len(images) for split, images in subject.images.items()},

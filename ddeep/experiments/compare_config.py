@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import field_validator
 
-from ..selections.select import parse_k
+from ..selections.k import parse_k
 from .settings import NetworkConfig, SubjectConfig
 
 ALL = "all"

@@ -14,15 +14,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ..data.decoding import fitted_pixels
-from ..data.images import FileImages
+from ..data.images import FileImages, Split
 from ..errors import ConfigError, DataError, suggestion
-from ..evidence.context import Head
-from ..evidence.subject import Split, Subject
-from ..heads.decomposed import linear_head
-from ..networks.hooks import Taps
-from ..networks.inference import close
-from ..networks.layer import Layer
-from ..networks.network import FEEDS_TOLERANCE
+from ..evidence.subject import Subject
+from ..networks.head import FEEDS_TOLERANCE, Head, get_head
+from ..networks.hooks import ResponseHooks
+from ..networks.layer import Layer, close
 from ..results.run import load, read_run
 from ..selections.selection import Selection
 from .reopen import reopen
@@ -110,7 +107,7 @@ class Explainer:
         subject = reopen(document, data_dir)
         (layer,) = subject.layers([document["layer"]])
         module = load(run)
-        linear = linear_head(module, document["head"])
+        linear = get_head(module, document["head"])
         head = Head(linear.weight.detach(), linear.bias.detach())
         selection = Selection.load(run / "selection.json", num_classes=len(subject.classes))
         return cls(document, subject, layer, module, head, selection)
@@ -125,7 +122,7 @@ class Explainer:
         if true is not None:
             label = self._class_index(true)
         images = self.subject.network.preprocessing.normalise(pixels[None])
-        with torch.no_grad(), Taps(self.module, [self.layer], {"logits"}) as taps:
+        with torch.no_grad(), ResponseHooks(self.module, [self.layer], {"logits"}) as taps:
             logits = taps.run(images)
             full = self.subject.network.module(images)
         assert logits is not None
@@ -151,7 +148,7 @@ class Explainer:
 
     def _read(self, image: str) -> tuple[UInt8[Tensor, "s s 3"], int | None]:
         """Pixels as the network sees them, and the label where it is known."""
-        from ..reports.tiles import read_pixels
+        from ..data.loader import read_pixels
 
         preprocessing = self.subject.network.preprocessing
         match = _OF_A_SPLIT.fullmatch(image)

@@ -17,21 +17,20 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from .. import console
 from ..data.images import Images
 from ..errors import CacheError, ConfigError
 from ..evidence import processes
 from ..evidence.subject import Subject
 from ..files.atomic import written_whole
-from ..files.json import read_object
+from ..files.json import read_object, write_json
 from ..files.tensors import write_tensors
-from ..heads.ablation import accuracy_by_class, accuracy_percent
-from ..heads.accuracy import accuracy, confusions
-from ..heads.decomposed import decompose, linear_head
-from ..networks.inference import Precision, resolve_device
+from ..files.validation import first_problem
+from ..heads.accuracy import accuracy, accuracy_by_class, accuracy_percent, confusions
+from ..heads.decomposed import decompose
+from ..networks.device import Precision, resolve_device
+from ..networks.head import get_head
 from ..registry.registry import registry
 from ..results.run import load, read_run
-from ..results.run_document import first_problem
 from ..selections.selection import Selection
 from ..training.checkpoint import CHECKPOINT
 from ..training.history import EpochRow, History
@@ -155,7 +154,7 @@ def _start(folder: Path, document: dict[str, Any], subject: Subject, config: Fin
     if not config.no_refit:
         module = load(folder)
         if _whence(document, config) in ("learned", "refit"):
-            _match_size(linear_head(module, document["head"]), linear_head(subject.network.module, document["head"]))
+            _match_size(get_head(module, document["head"]), get_head(subject.network.module, document["head"]))
         return module
     selection = Selection.load(folder / "selection.json", num_classes=len(subject.classes))
     return decompose(subject.network.module, selection, head=document["head"])
@@ -187,7 +186,6 @@ def _labelled(subject: Subject, split: Any) -> Images:
 def _finish(folder: Path, document: dict[str, Any], module: nn.Module, history: History) -> None:
     write_tensors(module.state_dict(), folder / "model.safetensors")
     history.write_csv(folder / "history.csv")
-    history.draw_curve(folder / "curve.png", f"{document['model']} on {document['dataset']}, fine-tuned")
     _write_json(folder / "run.json", document)
     for name in (SETTINGS, CHECKPOINT):
         (folder / name).unlink(missing_ok=True)
@@ -195,4 +193,4 @@ def _finish(folder: Path, document: dict[str, Any], module: nn.Module, history: 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
     with written_whole(path) as temporary:
-        temporary.write_text(console.json_text(document) + "\n", encoding="utf-8")
+        write_json(temporary, document)

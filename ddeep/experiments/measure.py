@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +9,24 @@ from typing import Any
 from pydantic import Field
 
 from .. import console
+from ..data.images import SPLITS, Split
 from ..errors import ConfigError
 from ..evidence.evidence import Evidence
-from ..evidence.subject import SPLITS, Split, Subject
-from ..files.atomic import written_whole
+from ..evidence.replay import context_at
+from ..evidence.store import gather
+from ..evidence.subject import Subject
 from ..networks.layer import Layer
+from ..provenance import Timings
 from ..registry.registry import registry
 from ..registry.specs import MetricSpec
+from ..selections.k import K, parse_k
 from ..selections.measure import SplitEvidence, always_measured, find_metric, headline, measure
 from ..selections.measure import needed as needed_by_metrics
-from ..selections.select import K, check_k, choose, find_strategy, parse_k
+from ..selections.select import check_k, choose, find_strategy
 from ..selections.select import needed as needed_by_strategy
 from ..selections.selection import Selection
 from ..statistics.statistic import Statistic
-from ..timings import Timings
-from .run import open_subject, provenance
+from .run import open_subject, provenance_of
 from .settings import SubjectConfig
 
 SCHEMA = "ddeep.measurement/1"
@@ -71,7 +72,7 @@ def run_measurement(config: MeasureConfig) -> dict[str, Any]:
             continue
         with timings.phase("evidence" if split == "train" else "test"):
             requests = {layer: plan.statistics(split) for layer in plan.layers}
-            evidence[split] = plan.subject.evidence(split, requests, plan.layers if plan.keeps(split) else ())
+            evidence[split] = gather(plan.subject, split, requests, plan.layers if plan.keeps(split) else ())
     with timings.phase("metrics"):
         rows = [_row(plan, layer, evidence, config.seed) for layer in plan.layers]
     return {
@@ -87,7 +88,7 @@ def run_measurement(config: MeasureConfig) -> dict[str, Any]:
         "means": {spec.name: _mean([headline(spec, row[spec.name]) for row in rows]) for spec in plan.metrics},
         "timings": {name: round(seconds, 3) for name, seconds in timings.seconds.items()},
         "config": config.model_dump(mode="json", exclude={"out"}),
-        **provenance(plan.subject),
+        **provenance_of(plan.subject),
     }
 
 
@@ -112,7 +113,7 @@ def _plan(config: MeasureConfig) -> _Plan:
 def _row(plan: _Plan, layer: Layer, evidence: dict[Split, dict[Layer, Evidence]], seed: int) -> dict[str, Any]:
     """One layer's figures; a selection that cannot be made there leaves its metrics empty and says why."""
     train, test = evidence["train"][layer], evidence.get("test", {}).get(layer)
-    context = plan.subject.context(layer, seed)
+    context = context_at(plan.subject, layer, seed)
     selection: Selection | None = None
     note = None
     if plan.strategy is not None:
@@ -132,33 +133,3 @@ def _mean(values: list[float | None]) -> float | None:
     """The network's figure: mean over the layers that have one."""
     given = [value for value in values if value is not None]
     return sum(given) / len(given) if given else None
-
-
-def table_of(document: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows: every layer with the numbers of every metric, lists and tables left out."""
-    columns = ["layer", "filters"]
-    rows = [[row["layer"], row["filters"]] for row in document["layers"]]
-    for name in document["metrics"]:
-        figures = [row[name] for row in document["layers"]]
-        parts = next((list(figure) for figure in figures if isinstance(figure, dict)), None)
-        for part in parts if parts is not None else [None]:
-            values = [figure.get(part) if part and isinstance(figure, dict) else figure for figure in figures]
-            if any(isinstance(value, list | dict) for value in values):
-                continue
-            columns.append(name if part is None else f"{name} {part.replace('_', ' ')}")
-            for row, value in zip(rows, values, strict=True):
-                row.append(value)
-    return columns, rows
-
-
-def save_measurement(document: dict[str, Any], out: Path) -> None:
-    """Write ``measurement.json`` and ``measure.csv`` into the folder ``out``, whole or not at all."""
-    columns, rows = table_of(document)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows(rows)
-    with written_whole(out) as folder:
-        folder.mkdir()
-        (folder / "measurement.json").write_text(console.json_text(document) + "\n", encoding="utf-8")
-        (folder / "measure.csv").write_text(text.getvalue(), encoding="utf-8", newline="")

@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from ..data.images import SPLITS, Split
 from ..errors import ConfigError, DataError
 from ..evidence.evidence import Evidence
 from ..evidence.passes import Pass, Share, run_share
 from ..evidence.resume import PartialPass
-from ..evidence.subject import SPLITS, Split
 from ..files.atomic import map_array, new_rows, written_whole
-from ..files.json import read_object
-from ..results.run_document import first_problem
+from ..files.json import read_object, write_json
+from ..files.tensors import write_tensors
+from ..files.validation import first_problem
 from ..statistics.statistic import Statistic
 from .run import Plan, make_plan
 from .settings import RunConfig
@@ -67,7 +68,7 @@ def gather_shard(config: RunConfig, number: int, of: int, out: Path) -> None:
                     raise ConfigError(f"Shard {number + 1} of {of} has no images: make fewer shards.")
                 _write(folder, split, share, evidence)
                 about["filters"] = evidence.filters
-        (folder / "shard.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        write_json(folder / "shard.json", about)
 
 
 def merge_shards(folders: Sequence[Path], data_dir: Path | None = None) -> RunConfig:
@@ -110,7 +111,7 @@ def _write(folder: Path, split: Split, share: Share, evidence: Evidence) -> None
         part = slice(start, start + 65536)
         mapped[part] = evidence.responses[rows[part]].numpy()
     mapped.flush()
-    save_file({_SEEN: seen, **_states(list(evidence.statistics.values()))}, folder / f"{split}.safetensors")
+    write_tensors({_SEEN: seen, **_states(list(evidence.statistics.values()))}, folder / f"{split}.safetensors")
 
 
 def _states(statistics: Sequence[Statistic]) -> dict[str, Tensor]:

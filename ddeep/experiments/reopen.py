@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ..errors import ConfigError, DataError
-from ..results.run_document import first_problem
-from .run import open_subject, provenance
+from ..files.validation import first_problem
+from .run import open_subject, provenance_of
 from .settings import RunConfig
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def reopen(document: dict[str, Any], data_dir: Path | None = None) -> Subject:
     """
     config = run_config(document, data_dir)
     subject = open_subject(config)
-    then, now = document.get("hashes") or {}, provenance(subject)["hashes"]
+    then, now = document.get("hashes") or {}, provenance_of(subject)["hashes"]
     changed = [part for part in now if then.get(part) != now[part]]
     if changed:
         what = {"weights": "the network's weights"}.get(changed[0], f"the images of the {changed[0]} split")

@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
-import platform
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Int64
-from torch import Tensor, nn
+from torch import Tensor
 
-from .. import __version__, console
+from .. import console
+from ..data.images import Split
 from ..errors import ConfigError, DataError
 from ..evidence import processes
-from ..evidence.context import Context, Head
+from ..evidence.context import Context
 from ..evidence.evidence import Evidence
 from ..evidence.passes import serve
-from ..evidence.subject import Split, Subject
-from ..heads.ablation import accuracy_by_class, accuracy_percent, confusion, predict
-from ..heads.decomposed import decompose, set_head
+from ..evidence.replay import context_at
+from ..evidence.store import gather
+from ..evidence.subject import Subject
+from ..heads.accuracy import accuracy_by_class, accuracy_percent, confusion, predict
+from ..heads.decomposed import decompose
+from ..heads.final_head import place_final_head
 from ..heads.refit import refit
-from ..networks.inference import resolve_device
+from ..networks.device import resolve_device
+from ..networks.head import Head, set_head
 from ..networks.layer import Layer
 from ..networks.network import load_network
+from ..provenance import Timings, provenance
 from ..registry.registry import registry
 from ..registry.specs import StrategySpec, resolve
-from ..results.run import RUN_SCHEMA
+from ..results.run import RUN_SCHEMA, RunResult
+from ..selections.k import K
 from ..selections.measure import SplitEvidence, always_measured, measure
 from ..selections.measure import needed as needed_by_metrics
-from ..selections.select import K, check_k, choose, find_strategy
+from ..selections.select import check_k, choose, find_strategy
 from ..selections.select import needed as needed_by_strategy
 from ..selections.selection import Selection
 from ..statistics.basic import Confusion
 from ..statistics.statistic import Statistic
-from ..timings import Timings
 from .settings import RunConfig, SubjectConfig
-
-
-@dataclass
-class RunResult:
-    """What a run found: the JSON ``document``, the selection, and the decomposed model where there is one."""
-
-    document: dict[str, Any]
-    selection: Selection
-    model: nn.Module | None
 
 
 def open_subject(config: SubjectConfig) -> Subject:
@@ -56,8 +50,8 @@ def open_subject(config: SubjectConfig) -> Subject:
     subject = build_subject(config, processes.connect(resolve_device(config.device)))
     if processes.rank() > 0:
         serve(subject)
-        processes.leave()
-        raise processes.Dismissed
+        processes.close()
+        raise processes.WorkerDone
     return subject
 
 
@@ -106,7 +100,7 @@ def make_plan(config: RunConfig) -> Plan:
     strategy = find_strategy(config.strategy) if config.strategy is not None else None
     subject = open_subject(config)
     layer = _only_layer(subject, config.layer)
-    context = subject.context(layer, config.seed)
+    context = context_at(subject, layer, config.seed)
     k = config.k if config.k is not None else subject.network.k
     metrics = always_measured()
     train = needed_by_metrics(metrics, "train")
@@ -152,7 +146,7 @@ def run(config: RunConfig) -> RunResult:
     if head is not None:
         heads = {"decomposed": _decomposed_head(plan, head, selection)}
         if selection.head is not None and _is_of(subject, selection):
-            heads["learned"] = Head(*selection.head.over(selection.filters, *head))
+            heads["learned"] = selection.learned_head(head)
         if not config.no_refit:
             with timings.phase("refit"):
                 heads["refit"] = _refit(evidence.train, heads["decomposed"], selection)
@@ -187,7 +181,7 @@ def run(config: RunConfig) -> RunResult:
         "images": {split: len(images) for split, images in subject.images.items()},
         "preprocessing": subject.network.preprocessing.identity(),
         "config": config.model_dump(mode="json", exclude={"out"}),
-        **provenance(subject),
+        **provenance_of(subject),
     }
     source = {"strategy": document["strategy"], "k": document["k"], "layer": layer.name, **_source(subject)}
     return RunResult(document, selection.named(subject.classes, **source), decomposed)
@@ -199,7 +193,7 @@ def _gather(plan: Plan, timings: Timings) -> SplitEvidence:
     for split, phase in phases.items():
         with timings.phase(phase):
             requests = {plan.layer: plan.statistics[split]}
-            found[split] = plan.subject.evidence(split, requests, keep=[plan.layer])[plan.layer]
+            found[split] = gather(plan.subject, split, requests, keep=[plan.layer])[plan.layer]
     return SplitEvidence(found["train"], found["test"])
 
 
@@ -216,15 +210,14 @@ def _select(plan: Plan, train: Evidence) -> Selection:
 
 def _refit(train: Evidence, head: Head, selection: Selection) -> Head:
     """The head refitted on the cached train responses."""
-    found = refit(*train.cached_responses(), *head, selection.mask())
-    return Head(found.weight, found.bias)
+    return refit(*train.cached_responses(), *head, selection.mask()).head
 
 
 def _decomposed_head(plan: Plan, head: Head, selection: Selection) -> Head:
     """The dense head at the selection; the one that the weights themselves carry for filters given in a file."""
     final = plan.subject.network.final
     if final is not None and plan.given is not None:
-        return final.at(selection)
+        return place_final_head(final, selection)
     if final is not None:
         console.note("The weights carry a decomposed head for filters of their own: give those with --selection.")
     return Head(head.weight * selection.mask(), head.bias)
@@ -277,24 +270,9 @@ def _per_class(
 
 def _source(subject: Subject) -> dict[str, Any]:
     """Where a selection came from."""
-    return {"model": subject.network.name, "weights": subject.network.weights, **provenance(subject)}
+    return {"model": subject.network.name, "weights": subject.network.weights, **provenance_of(subject)}
 
 
-def provenance(subject: Subject) -> dict[str, Any]:
+def provenance_of(subject: Subject) -> dict[str, Any]:
     """Hashes and versions that every result file records."""
-    return {
-        "hashes": {
-            "weights": subject.network.weights_hash,
-            "train": subject.images["train"].content_hash,
-            "test": subject.images["test"].content_hash,
-        },
-        "plugins": registry().versions(),
-        "versions": {"ddeep": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
-
-
-def default_out(document: dict[str, Any]) -> Path:
-    """A run directory of its own for a result: ``runs/<time>-<model>-<dataset>-<strategy>-k<k>``."""
-    parts = [time.strftime("%Y%m%d-%H%M%S"), document["model"], document["dataset"], document["strategy"] or "given"]
-    name = "-".join(str(part) for part in parts) + (f"-k{document['k']}" if document["k"] is not None else "")
-    return Path("runs") / name.replace("/", "-")
+    return provenance(subject.hashes, registry().versions())

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import ConfigError, suggestion
-from ..networks.inference import Precision
-from ..selections.select import parse_k
+from ..networks.device import Precision
+from ..selections.k import parse_k
 
 MAX_CONFIG_BYTES = 2**20
 _DEEPEST = 4

@@ -11,14 +11,15 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from .. import console
 from ..data.images import Images, TensorImages
 from ..data.preprocessing import Preprocessing
 from ..errors import CacheError, DataError
 from ..evidence import processes
 from ..files.atomic import sha256_of, written_whole
+from ..files.json import write_json
+from ..files.validation import first_problem
 from ..heads.accuracy import accuracy
-from ..networks.inference import Precision, resolve_device
+from ..networks.device import Precision, resolve_device
 from ..networks.layer import Layer
 from ..networks.network import load_network
 from ..networks.weights_file import write_trained
@@ -26,9 +27,8 @@ from ..provenance import machine, versions
 from ..registry.registry import registry
 from ..registry.specs import ModelSpec, resolve
 from ..results.run import read_run
-from ..results.run_document import first_problem
 from ..training.checkpoint import CHECKPOINT
-from ..training.history import EpochRow, History
+from ..training.history import EpochRow
 from ..training.loop import Progress, train
 from ..training.regularizers import Regularizer, build_regularizer
 from .train_config import TrainConfig
@@ -62,7 +62,7 @@ def run_training(
 ) -> dict[str, Any]:
     """Train and return the document that is written to ``folder``/run.json.
 
-    Beside it: ``model.safetensors``, ``history.csv`` and ``curve.png``; ``checkpoint.safetensors`` until it is done.
+    Beside it: ``model.safetensors`` and ``history.csv``; ``checkpoint.safetensors`` until it is done.
     """
     spec = registry().find("model", config.model)
     dataset = registry().find("dataset", config.dataset)
@@ -130,7 +130,7 @@ def run_training(
     if processes.rank() > 0:
         return document
     _write_weights(module, document, preprocessing, regularizer, folder)
-    _write_history(history, f"{spec.name} on {config.dataset}", folder)
+    history.write_csv(folder / "history.csv")
     _write_document(document, folder)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return document
@@ -171,7 +171,7 @@ def choose_preprocessing(images: Images, config: TrainConfig) -> Preprocessing:
 
 def _write_document(document: dict[str, Any], folder: Path) -> None:
     with written_whole(folder / "run.json") as temporary:
-        temporary.write_text(console.json_text(document) + "\n", encoding="utf-8")
+        write_json(temporary, document)
 
 
 def _write_weights(
@@ -193,8 +193,3 @@ def _write_weights(
         learned=regularizer.learned() if regularizer else None,
     )
     document["weights"] = {"file": path.name, "sha256": sha256_of(path)}
-
-
-def _write_history(history: History, title: str, folder: Path) -> None:
-    history.write_csv(folder / "history.csv")
-    history.draw_curve(folder / "curve.png", title)

@@ -9,18 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from platformdirs import user_cache_path
-
 from ..errors import CacheError
 from .locks import temporary_folder
 
 _ZEROS = 1 << 20  # bytes written at once
-
-
-def cache_root() -> Path:
-    """The folder of all caches: ``$DDEEP_CACHE``, or the user's cache folder."""
-    chosen = os.environ.get("DDEEP_CACHE")
-    return Path(chosen) if chosen else user_cache_path("ddeep")
 
 
 @contextmanager
@@ -42,18 +34,6 @@ def written_whole(path: Path) -> Iterator[Path]:
             raise
         reason = getattr(error, "strerror", None) or str(error)
         raise CacheError(f"Cannot write {path}: {reason}. Free the space or choose a writable place.") from error
-
-
-@contextmanager
-def cache_writing(path: Path) -> Iterator[None]:
-    """Turn an OSError into an error that says how to put the cache elsewhere."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CacheError(
-            f"Cannot write to the cache, {path}: {reason}. Free the space, or set DDEEP_CACHE to another folder."
-        ) from error
 
 
 def new_rows(path: Path, rows: int, columns: int) -> Any:

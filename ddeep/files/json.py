@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
 
 MAX_BYTES = 64 * 2**20
 _DEEPEST = 32  # levels; ddeep's own files have six
@@ -61,3 +65,29 @@ def _refuse_depth(document: dict[str, Any]) -> None:
 
 def _children(parent: Any) -> Iterable[Any]:
     return parent.values() if isinstance(parent, dict) else parent
+
+
+def json_text(data: object) -> str:
+    """``data`` as JSON. Not-a-number and infinities become null, arrays and tensors lists, paths text."""
+    return json.dumps(_plain(data), allow_nan=False, indent=2)
+
+
+def _plain(data: object) -> object:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    if data is None or isinstance(data, str | int | bool):
+        return data
+    if isinstance(data, Path):
+        return str(data)
+    if hasattr(data, "tolist"):
+        return _plain(data.tolist())
+    raise TypeError(f"no JSON form for {type(data).__name__}: {data!r}")
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write ``data`` as JSON, in the form that all of ddeep's files have. For a whole file: in ``written_whole``."""
+    path.write_text(json_text(data) + "\n", encoding="utf-8")

@@ -9,45 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ..statistics.basic import count_pairs
+from .accuracy import CHUNK, confusion, predict
 
-CHUNK = 8192
 LOGITS = 2**21  # logits of several heads at once: few enough for the processor's cache
-Table = Int64[Tensor, "c c"]
-
-
-def predict(
-    responses: Float[Tensor, "n k"],
-    weight: Float[Tensor, "c k"],
-    bias: Float[Tensor, " c"],
-    among: Bool[Tensor, " c"] | None = None,
-) -> Int64[Tensor, " n"]:
-    """Best class of every image under a linear head; only classes in ``among`` compete where it is given."""
-    parts = []
-    for start in range(0, len(responses), CHUNK):
-        logits = F.linear(responses[start : start + CHUNK], weight, bias)
-        if among is not None:
-            logits = logits.masked_fill(~among, -torch.inf)
-        parts.append(logits.argmax(1))
-    return torch.cat(parts)
-
-
-def confusion(labels: Int64[Tensor, " n"], predicted: Int64[Tensor, " n"], classes: int) -> Table:
-    """Images by true class (rows) and predicted class (columns)."""
-    table = torch.zeros(classes, classes, dtype=torch.int64)
-    count_pairs(table, labels, predicted)
-    return table
-
-
-def accuracy_percent(table: Table) -> float:
-    """Percent of all images on the diagonal."""
-    return 100.0 * int(table.diagonal().sum()) / int(table.sum())
-
-
-def accuracy_by_class(table: Table) -> list[float | None]:
-    """Percent correct of each class; None for classes without images."""
-    pairs = zip(table.diagonal().tolist(), table.sum(1).tolist(), strict=True)
-    return [100.0 * right / total if total else None for right, total in pairs]
 
 
 def knockout(

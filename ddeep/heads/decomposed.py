@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..errors import ConfigError, SelectionError
-from ..networks.layer import find_module
+from ..errors import SelectionError
+from ..networks.head import Head, get_head, last_linear
 from ..selections.selection import Selection
 
 # A sparse product is faster from about these on: weights of the dense head, and the share of them in the mask.
@@ -90,30 +90,6 @@ def check_fits(classes: int, filters: int, weight: Float[Tensor, "c k"]) -> None
         )
 
 
-def linear_head(module: nn.Module, head: str) -> nn.Linear:
-    """The final linear layer called ``head``, or an error that says what it is instead."""
-    found = find_module(module, head, "head")
-    if isinstance(found, nn.Linear):
-        return found
-    raise ConfigError(f"The head {head!r} is a {type(found).__name__}; only a final nn.Linear can be decomposed.")
-
-
-def set_head(module: nn.Module, head: str, weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"]) -> None:
-    """Put other parameters into the final linear layer called ``head``."""
-    linear = linear_head(module, head)
-    with torch.no_grad():
-        linear.weight.copy_(weight)
-        linear.bias.copy_(bias)
-
-
-def find_head(module: nn.Module) -> str:
-    """Name of the last ``nn.Linear``, for modules nobody has described."""
-    names = [name for name, m in module.named_modules() if isinstance(m, nn.Linear)]
-    if not names:
-        raise ConfigError(f"{type(module).__name__} has no nn.Linear, so it has no head to decompose.")
-    return str(names[-1])
-
-
 def decompose(module: nn.Module, selection: Selection, *, head: str | None = None, learned: bool = False) -> nn.Module:
     """Return a copy of ``module`` whose final linear layer lets each class see only its selected filters.
 
@@ -121,16 +97,12 @@ def decompose(module: nn.Module, selection: Selection, *, head: str | None = Non
     those of the head that the strategy has ``learned`` along with the selection. Raises SelectionError where the
     selection does not fit it, or has no learned head.
     """
-    name = head or find_head(module)
+    name = head or last_linear(module)
     decomposed = copy.deepcopy(module)
-    linear = linear_head(decomposed, name)
+    linear = get_head(decomposed, name)
     check_fits(len(selection.filters), selection.num_filters, linear.weight)
     selection.check()
-    weight: Tensor = linear.weight
-    bias: Tensor = torch.zeros_like(weight[:, 0]) if linear.bias is None else linear.bias
-    if learned:
-        if selection.head is None:
-            raise SelectionError("The selection has no learned head: its strategy learns none. Leave out learned=True.")
-        weight, bias = selection.head.over(selection.filters, weight, bias)
+    dense = Head.of(linear)
+    weight, bias = selection.learned_head(dense) if learned else dense
     decomposed.set_submodule(name, DecomposedLinear(weight, bias, selection.mask(weight.device)))
     return decomposed

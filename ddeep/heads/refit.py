@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from ..networks.head import Head
 from ._lbfgs import Minimum, minimise
 from ._objective import LARGEST, HeadProblems
 
@@ -23,10 +24,9 @@ WORK = 2**37  # images × classes × filters × steps
 
 @dataclass(frozen=True)
 class Refit:
-    """A refitted head: ``weight`` is zero outside the mask; ``gradient`` the largest |gradient| where it stopped."""
+    """A refitted ``head``, zero outside the mask; ``gradient`` is the largest |gradient| where it stopped."""
 
-    weight: Float[Tensor, "c k"]
-    bias: Float[Tensor, " c"]
+    head: Head
     loss: float
     gradient: float
     steps: int
@@ -79,7 +79,7 @@ def refit_all(
         minima = _solve(problems, tolerance)
         weights, biases = problems.unpack(torch.stack([m.packed for m in minima]), torch.arange(len(group)))
         for number, minimum, fitted, offset in zip(group, minima, weights, biases, strict=True):
-            found[number] = Refit(fitted.float(), offset.float(), minimum.loss, minimum.gradient, minimum.steps)
+            found[number] = Refit(Head(fitted.float(), offset.float()), minimum.loss, minimum.gradient, minimum.steps)
     _warn(list(found.values()), tolerance)
     return [found[number] for number in range(len(masks))]
 

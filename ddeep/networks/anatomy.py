@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import ConfigError, suggestion
 from ..registry.specs import ModelSpec, Pool, resolve
-from .axes import Axes, layer_with
-from .layer import Layer
-from .trace import Call, example_images, record
+from .layer import Axes, Layer, layer_with
+from .trace import Call, Recording, example_images, record
 
 # The pooled layer counts as the head's input when no element is further off than this share of the largest one.
 TOLERANCE = 1e-4
@@ -68,7 +66,8 @@ def examine(spec: ModelSpec, size: int | None = None) -> Examined:
     size = size or (weights.size if weights else _SIZE)
     module = resolve(spec.build)(weights.num_classes if weights and weights.num_classes else _CLASSES)
     try:
-        layers, anatomy = look(module, example_images(module, size), spec.head)
+        recording = record(module, example_images(module, size))
+        layers, anatomy = describe_layers(recording), find_anatomy(recording, spec.head)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(
@@ -80,9 +79,15 @@ def examine(spec: ModelSpec, size: int | None = None) -> Examined:
     return Examined(module, size, layers, anatomy)
 
 
-def describe_layers(module: nn.Module, example: Float[Tensor, "n c h w"]) -> list[LayerRow]:
-    """Every submodule that a forward pass calls, in the module's order. ``example`` must be square."""
-    return _rows(module, record(module, example)[0])
+def describe_layers(recording: Recording) -> list[LayerRow]:
+    """Every submodule that the pass called, in the module's order."""
+    last = recording.last
+    times = Counter(call.name for call in recording.calls)
+    return [
+        LayerRow(name, type(child).__name__, call.shape, call.axes, call.filters, times[name], call.problem)
+        for name, child in recording.module.named_modules()
+        if (call := last.get(name)) is not None
+    ]
 
 
 def match_layers(module: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:
@@ -103,18 +108,16 @@ def match_layers(module: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in chosen)
 
 
-def find_layers(
-    module: nn.Module, patterns: Sequence[str], example: Float[Tensor, "n c h w"], pool: Pool = "mean"
-) -> list[Layer]:
-    """The layers that ``patterns`` stand for, with the layout of each found by running ``example`` (square images).
+def get_layers(recording: Recording, patterns: Sequence[str], pool: Pool = "mean") -> list[Layer]:
+    """The layers that ``patterns`` stand for, with the layout that the pass showed of each.
 
     A layer asked for by its full name must be usable, or ConfigError says why it is not; a glob stands for the usable
     ones among its matches, and must have one.
     """
-    rows = {row.name: row for row in describe_layers(module, example)}
+    rows = {row.name: row for row in describe_layers(recording)}
     layers: dict[str, Layer] = {}
     for pattern in patterns:
-        names = match_layers(module, [pattern])
+        names = match_layers(recording.module, [pattern])
         problems = {name: rows[name].problem if name in rows else "is never called" for name in names}
         usable = [name for name in names if not problems[name]]
         if pattern in problems and pattern not in usable:
@@ -127,70 +130,56 @@ def find_layers(
     return [layers[name] for name in rows if name in layers]
 
 
-def find_anatomy(module: nn.Module, example: Float[Tensor, "n c h w"], head: str | None = None) -> Anatomy:
-    """Find the head (unless given) and the layer that feeds it, by value, in one eval-mode pass of square images.
+def find_anatomy(recording: Recording, head: str | None = None) -> Anatomy:
+    """Find the head (unless given) and the layer that feeds it, by value.
 
     The head is the last ``nn.Linear`` whose output is the network's. The layer is a submodule whose output at its
     last call is the head's input: averaged over positions, at the class token, or as it is (``TOLERANCE``). Of
     several, the choice falls on one that still has positions, then on one with parameters, then on the least nested,
     then on the last called; on the first called among those without parameters, so that no dropout comes before it.
     """
-    return look(module, example, head)[1]
-
-
-def look(
-    module: nn.Module, example: Float[Tensor, "n c h w"], head: str | None = None
-) -> tuple[list[LayerRow], Anatomy]:
-    """What ``describe_layers`` and ``find_anatomy`` tell, in one pass."""
-    calls, logits = record(module, example)
-    return _rows(module, calls), _anatomy(module, calls, logits, head)
-
-
-def _rows(module: nn.Module, calls: Sequence[Call]) -> list[LayerRow]:
-    last = _last_calls(calls)
-    times = Counter(call.name for call in calls)
-    return [
-        LayerRow(name, type(child).__name__, call.shape, call.axes, call.filters, times[name], call.problem)
-        for name, child in module.named_modules()
-        if (call := last.get(name)) is not None
-    ]
-
-
-def _anatomy(module: nn.Module, calls: Sequence[Call], logits: Any, head: str | None) -> Anatomy:
+    calls, logits = recording.calls, recording.output
     linears = [call for call in calls if isinstance(call.module, nn.Linear)]
     if head is not None:
         found = next((call for call in reversed(linears) if call.name == head), None)
         if found is None:
-            raise ConfigError(_why_not_a_head(module, head, [call.name for call in linears]))
-        return _with_layer(found, calls)
+            raise ConfigError(_why_not_a_head(recording.module, head, [call.name for call in linears]))
+        return _with_layer(found, recording)
     found = next((call for call in reversed(linears) if _is_logits(call, logits)), None)
-    return _with_layer(found, calls) if found else Anatomy(None, None, _why_no_head(calls, logits))
+    return _with_layer(found, recording) if found else Anatomy(None, None, _why_no_head(calls, logits))
+
+
+def count_filters(recording: Recording, layers: Sequence[Layer]) -> dict[str, int]:
+    """K of every layer, by name. Raises ConfigError for a layer that the pass did not call, or cannot be read."""
+    counts = {}
+    for layer in layers:
+        responses = recording.responses(layer)
+        if responses is None:
+            raise ConfigError(f"Layer {layer.name!r} has no responses of this layout in the forward pass. {_SEE}")
+        counts[layer.name] = responses.shape[1]
+    return counts
 
 
 _SEE = "`ddeep layers MODEL` lists them."
 
 
-def _last_calls(calls: Sequence[Call]) -> dict[str, Call]:
-    return {call.name: call for call in calls}
-
-
-def _with_layer(head: Call, calls: Sequence[Call]) -> Anatomy:
+def _with_layer(head: Call, recording: Recording) -> Anatomy:
+    calls, last = recording.calls, recording.last
     times = sum(call.name == head.name for call in calls)
     if times > 1 or head.given is None:
         return Anatomy(head.name, None, f"the head {head.name!r} is called {times} times in one pass")
-    last = _last_calls(calls)
     matches = [
-        (_rank(call, position), call, pool)
+        (_rank(call, position), layer)
         for position, call in enumerate(calls[: calls.index(head)])
         if last[call.name] is call
-        for pool, pooled in call.pooled
-        if _same(pooled, head.given)
+        for layer, pooled in call.pooled.items()
+        if _same(pooled, head.given) and layer == layer_with(call.name, layer.pool, call.axes)
     ]
     if not matches:
         problem = f"the input of the head {head.name!r} is not the pooled output of any submodule"
         return Anatomy(head.name, None, problem)
-    _, call, pool = max(matches, key=lambda match: match[0])
-    return Anatomy(head.name, layer_with(call.name, pool, call.axes))
+    _, layer = max(matches, key=lambda match: match[0])
+    return Anatomy(head.name, layer)
 
 
 def _rank(call: Call, position: int) -> tuple[bool, bool, int, int]:

@@ -1,22 +1,38 @@
-"""Forward hooks that pool a layer's output on the spot, so that no feature map outlives its layer."""
+"""Forward hooks: set and removed in one place, and pooling a layer's output on the spot, so that no map outlives it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from .layer import Layer, check_output, find_module, pool_responses, sum_positions
+from .layer import Layer, check_output, get_module, pool_responses, sum_positions
+
+Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 
 
 class _Finished(Exception):  # noqa: N818 - a jump out of the forward pass, not an error
     """Raised once the last tapped layer has been read."""
 
 
-class Taps:
+@contextmanager
+def forward_hooks(module: nn.Module, hooks: Mapping[str, Hook]) -> Iterator[None]:
+    """While the block runs, each named submodule shows its inputs and output to its hook, which may return another.
+
+    The hooks are gone afterwards, whatever happens. Raises ConfigError for a name that is none, before any is set.
+    """
+    found = [(get_module(module, name), hook) for name, hook in hooks.items()]
+    with ExitStack() as stack:
+        for submodule, hook in found:
+            stack.callback(submodule.register_forward_hook(hook).remove)
+        yield
+
+
+class ResponseHooks:
     """Reads layers of a module while it runs. A context manager: the hooks are gone when it ends, whatever happens.
 
     A module called several times in one forward pass is read at its last call. ``extras`` are the names of what
@@ -33,7 +49,7 @@ class Taps:
         self._calls: dict[str, int] = {}
         self._latest: tuple[str, int] | None = None
         self._last: tuple[str, int] | None = None
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self._stack = ExitStack()
 
     @property
     def gradients(self) -> bool:
@@ -41,14 +57,11 @@ class Taps:
         return "gradient_activation" in self.extras
 
     def __enter__(self) -> Self:
-        modules = {name: find_module(self.module, name) for name in self.layers}  # all, before the first hook
-        for name, module in modules.items():
-            self._handles.append(module.register_forward_hook(self._hook(name)))
+        self._stack.enter_context(forward_hooks(self.module, {name: self._hook(name) for name in self.layers}))
         return self
 
     def __exit__(self, *_: object) -> None:
-        while self._handles:
-            self._handles.pop().remove()
+        self._stack.close()
 
     def _hook(self, name: str) -> Callable[..., Any]:
         layer = self.layers[name]
@@ -97,3 +110,27 @@ class Taps:
             product[name] = sum_positions(values, self.layers[name])
         self._outputs.clear()  # and with them the graph
         return logits.detach(), product
+
+
+class TrainingHooks:
+    """Pools the outputs of layers, gradients and all, while a module runs. A context manager: hooks go when it ends."""
+
+    def __init__(self, module: nn.Module, layers: Sequence[Layer]) -> None:
+        self.latest: dict[str, Tensor] = {}
+        self._module = module
+        self._layers = layers
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        hooks = {layer.name: self._hook(layer) for layer in self._layers}
+        self._stack.enter_context(forward_hooks(self._module, hooks))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _hook(self, layer: Layer) -> Callable[..., None]:
+        def read(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            self.latest[layer.name] = pool_responses(check_output(layer, output), layer)
+
+        return read

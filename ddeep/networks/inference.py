@@ -5,38 +5,15 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Collection
-from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..errors import ConfigError
-from .hooks import Taps
-from .layer import Layer
+from .hooks import ResponseHooks
+from .layer import Layer, close
 
-Precision = Literal["fp32", "bf16"]
 FOLDING_TOLERANCE = 1e-4
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device called ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``; an error where it is absent."""
-    available = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-    if name == "auto":
-        return torch.device(available[-1])
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"Unknown device {name!r}. Use one of: auto, {', '.join(available)}.") from None
-    if device.type not in available or (device.index or 0) >= max(1, torch.cuda.device_count()):
-        raise ConfigError(f"Device {name!r} is not available here. Use one of: auto, {', '.join(available)}.")
-    return device
-
-
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """Mixed precision for one whole pass; nothing for fp32."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def prepare(
@@ -91,15 +68,11 @@ def _is_foldable(module: nn.Module) -> bool:
 
 
 def _same_responses(plain: nn.Module, folded: nn.Module, layers: Collection[Layer], example: Tensor) -> bool:
-    with torch.no_grad(), Taps(plain, layers, {"logits"}) as one, Taps(folded, layers, {"logits"}) as other:
+    with (
+        torch.no_grad(),
+        ResponseHooks(plain, layers, {"logits"}) as one,
+        ResponseHooks(folded, layers, {"logits"}) as other,
+    ):
         pairs = [(one.run(example), other.run(example))]
     pairs += [(one.responses[layer.name], other.responses[layer.name]) for layer in layers]
     return all(a is not None and b is not None and close(a, b, FOLDING_TOLERANCE) for a, b in pairs)
-
-
-def close(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    """Whether the largest difference is within ``tolerance`` of the largest magnitude."""
-    if a.shape != b.shape:
-        return False
-    scale = max(a.abs().max().item(), b.abs().max().item())
-    return bool((a.float() - b.float()).abs().max().item() <= tolerance * scale)

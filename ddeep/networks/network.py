@@ -6,25 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from ..data.images import Images
 from ..data.preprocessing import Preprocessing
 from ..errors import ConfigError, DataError, WeightsError
-from ..evidence.context import Head
-from ..heads.decomposed import linear_head
-from ..heads.final_head import FinalHead, split_final_head
-from ..registry.registry import registry
 from ..registry.specs import ModelSpec, WeightsSpec, resolve
-from .anatomy import find_anatomy, find_layers
-from .hooks import Taps
-from .inference import close
+from .anatomy import find_anatomy, get_layers
+from .head import Head
 from .layer import Layer
+from .trace import Recording
 from .weights import find_weights, load_strictly, load_weights, read_state_dict, weights_hash
-from .weights_file import describe_file, split_learned
-
-FEEDS_TOLERANCE = 1e-4
+from .weights_file import describe_file, split_final_head, split_learned
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class Network:
     classes: tuple[str, ...]
     problem: str = ""
     k: int | float = field(default=5)
-    final: FinalHead | None = None
+    final: Head | None = None
     learned: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -141,40 +134,12 @@ def _outputs(images: Images, weights: WeightsSpec | None, outputs: int, label: s
     return tuple(names)
 
 
-def head_if_fed(module: nn.Module, head: str, layer: Layer, example: Tensor) -> Head | None:
-    """The head's parameters if the pooled responses of ``layer`` are its input, to 1e-4, on ``example``; else None.
-
-    ``module`` is in eval mode; the bias is zeros where the head has none.
-    """
-    linear = linear_head(module, head)
-    given: list[Tensor] = []
-    handle = linear.register_forward_pre_hook(lambda _module, inputs: given.append(inputs[0]))
-    try:
-        with torch.no_grad(), Taps(module, [layer], {"logits"}) as taps:
-            taps.run(example)
-    finally:
-        handle.remove()
-    responses = taps.responses.get(layer.name)
-    if not given or responses is None or not close(responses, given[-1], FEEDS_TOLERANCE):
-        return None
-    weight = linear.weight.detach()
-    return Head(weight, torch.zeros_like(weight[:, 0]) if linear.bias is None else linear.bias.detach())
-
-
-def find_parts(network: Network, example: Tensor) -> Network:
-    """Fill in the head and layer that the spec left out, and the layout of a layer it names: by tracing ``example``.
-
-    The images must be square.
-    """
+def with_parts(network: Network, recording: Recording) -> Network:
+    """Fill in the head and layer that the spec left out, and the layout of a layer it names, from a ``recording``."""
     if network.layer is not None:
-        named = find_layers(network.module, [network.layer.name], example, network.layer.pool)
+        named = get_layers(recording, [network.layer.name], network.layer.pool)
         network = replace(network, layer=named[0])
     if network.head is not None and network.layer is not None:
         return network
-    found = find_anatomy(network.module, example, network.head)
+    found = find_anatomy(recording, network.head)
     return replace(network, head=network.head or found.head, layer=network.layer or found.layer, problem=found.problem)
-
-
-def find_model(name: str) -> ModelSpec:
-    """The model spec of that name."""
-    return registry().find("model", name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -12,20 +13,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..registry.specs import Pool
-from .axes import Axes, axes_of, filters_of, layer_with
-from .layer import pool_responses
+from .hooks import forward_hooks
+from .layer import Axes, Layer, axes_of, filters_of, layer_with, pool_responses, sure_axes
 
 # Larger outputs than this cannot be logits, and are not kept.
 _MAX_LOGITS = 1 << 20
-_POOLS: dict[Axes, tuple[Pool, ...]] = {"NC": ("none",), "NTC": ("mean", "token")}
+_POOLS: dict[Axes, tuple[Pool, ...]] = {"NC": ("none",), "NTC": ("mean", "token")}  # else the mean
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
     """One call of a submodule. ``problem`` says why its output cannot be read as responses, if so.
 
-    ``pooled`` holds the responses ``(N, K)`` by way of pooling; ``given`` the input of a linear layer; ``output``
-    what a linear layer or a convolution returned.
+    ``pooled`` holds the responses ``(N, K)`` of each layer that its output may be read as; ``given`` the input of a
+    linear layer; ``output`` what a linear layer or a convolution returned.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Call:
     shape: tuple[int, ...] | None = None
     axes: Axes | None = None
     problem: str = ""
-    pooled: tuple[tuple[Pool, Tensor], ...] = ()
+    pooled: Mapping[Layer, Tensor] = field(default_factory=dict)
     given: Tensor | None = None
     output: Tensor | None = None
 
@@ -48,14 +49,41 @@ class Call:
         return self.shape is not None and self.filters != torch.Size(self.shape[1:]).numel()
 
 
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """All ``calls`` of one pass of ``module``, in the order they finished, and its ``output``.
+
+    Whatever is to be known of a network's parts follows from one recording, so that nobody need run it again.
+    """
+
+    module: nn.Module
+    calls: tuple[Call, ...]
+    output: Any
+
+    @cached_property
+    def last(self) -> dict[str, Call]:
+        """The last call of each submodule that was called, by name."""
+        return {call.name: call for call in self.calls}
+
+    def responses(self, layer: Layer) -> Float[Tensor, "n k"] | None:
+        """The responses of ``layer`` at its last call; None where it was not called or cannot be read so."""
+        call = self.last.get(layer.name)
+        pooled = call.pooled if call is not None else {}
+        if call is not None and call.axes == "NC":
+            return next(iter(pooled.values()))
+        if call is not None and call.axes == "NTC":
+            return pooled[Layer(layer.name, "token" if layer.pool == "token" else "mean")]
+        return pooled.get(Layer(layer.name, layout=layer.layout))
+
+
 def example_images(module: nn.Module, size: int, channels: int = 3) -> Float[Tensor, "2 c h w"]:
     """Two square images of seeded noise, on the device of the module's parameters."""
     noise = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0))
     return noise.to(next(module.parameters(), noise).device)
 
 
-def record(module: nn.Module, example: Float[Tensor, "n c h w"]) -> tuple[list[Call], Any]:
-    """Run ``module`` on ``example`` in eval mode; return the calls in the order they finished, and the output.
+def record(module: nn.Module, example: Float[Tensor, "n c h w"]) -> Recording:
+    """Run ``module`` on ``example`` (square images) in eval mode, and keep what each submodule did.
 
     Mode, weights and hooks are afterwards as they were. Outputs are pooled at once: the pass needs little memory.
     """
@@ -68,22 +96,15 @@ def record(module: nn.Module, example: Float[Tensor, "n c h w"]) -> tuple[list[C
         nearby = call.axes if call.axes in ("NCHW", "NHWC") else nearby
         calls.append(call)
 
-    handles = [
-        child.register_forward_hook(lambda child, inputs, output, name=name: hook(name, child, inputs, output))
-        for name, child in module.named_modules()
-        if name
-    ]
-    try:
-        with _eval_mode(module), torch.no_grad():
-            output = module(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls, output
+    names = [name for name, _ in module.named_modules() if name]
+    with forward_hooks(module, {name: partial(hook, name) for name in names}), eval_mode(module), torch.no_grad():
+        output = module(example)
+    return Recording(module, tuple(calls), output)
 
 
 @contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Eval mode while the block runs; afterwards every submodule is in its own mode again."""
     training = [child for child in module.modules() if child.training]
     module.eval()
     try:
@@ -112,13 +133,16 @@ def _call(name: str, child: nn.Module, inputs: tuple[Any, ...], output: Any, ima
         shape,
         axes if readable else None,
         problem,
-        _pooled(name, output.detach(), axes) if axes is not None and readable else (),
+        _pooled(name, child, output.detach(), axes) if axes is not None and readable else {},
         # Copies, because what follows may work in place.
         inputs[0].detach().clone() if linear and inputs else None,
         output.detach().clone() if kept else None,
     )
 
 
-def _pooled(name: str, output: Tensor, axes: Axes) -> tuple[tuple[Pool, Tensor], ...]:
-    ways = _POOLS.get(axes, ("mean",))
-    return tuple((pool, pool_responses(output, layer_with(name, pool, axes)).clone()) for pool in ways)
+def _pooled(name: str, child: nn.Module, output: Tensor, axes: Axes) -> dict[Layer, Tensor]:
+    """The responses by every layer that the output may be: the traced one first."""
+    layers = [layer_with(name, pool, axes) for pool in _POOLS.get(axes, ("mean",))]
+    if output.dim() == 4 and sure_axes(child, output.shape) is None:  # somebody may know better
+        layers.append(Layer(name, layout="NHWC" if axes == "NCHW" else "NCHW"))
+    return {layer: pool_responses(output, layer).clone() for layer in layers}

@@ -14,8 +14,9 @@ from ..data.preprocessing import Preprocessing
 from ..errors import WeightsError
 from ..files.json import parse_object
 from ..files.tensors import write_tensors
+from ..files.validation import first_problem
 from ..registry.specs import Interpolation, WeightsSpec
-from ..results.run_document import first_problem
+from .head import Head
 
 LEARNED = "regularizer."  # how names of a regularizer's parameters begin, beside the network's own
 MOST_SIDE = 2048  # pixels that a file may ask images to be resized to: a batch of them must fit in memory
@@ -105,3 +106,24 @@ def describe_file(path: Path) -> WeightsSpec | None:
 
 
 _TRAIN = "Use a file that `ddeep train` has written."
+
+
+_WEIGHT, _BIAS = "final_weights", "final_bias"
+
+
+def split_final_head(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Head | None]:
+    """The dense network's own parameters, and the decomposed head of the paper's authors if there is one beside it.
+
+    Its ``final_weights`` (C, k) and ``final_bias`` (C) belong to the filters of another file, in that file's order.
+    """
+    dense = {name: value for name, value in state.items() if name not in (_WEIGHT, _BIAS)}
+    if len(dense) == len(state):
+        return dense, None
+    missing = [name for name in (_WEIGHT, _BIAS) if name not in state]
+    if missing:
+        raise WeightsError(f"The weights have half of a decomposed head: {missing[0]!r} is missing.")
+    weight, bias = state[_WEIGHT], state[_BIAS]
+    if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        shapes = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
+        raise WeightsError(f"The decomposed head's {_WEIGHT} and {_BIAS} have the shapes {shapes}, not (C, k) and (C).")
+    return dense, Head(weight.float(), bias.float())

@@ -25,6 +25,7 @@ from .specs import (
     Spec,
     StrategySpec,
     WeightsSpec,
+    takes_reference,
 )
 
 GROUP = "ddeep"
@@ -43,7 +44,6 @@ SPEC_TYPES: dict[str, tuple[type[Spec], ...]] = {
 _HOOKS = ", ".join(f"ddeep_{kind}" for kind in SPEC_TYPES)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_REFERENCE_FIELDS = {"build", "measure", "names", "needs", "open", "resolve", "select", "state"}
 _CHOICES = {"pool": get_args(Pool), "interpolation": get_args(Interpolation), "of": ("layer", "selection")}
 
 
@@ -204,7 +204,7 @@ def check_spec(spec: Spec) -> None:
         raise PluginError(f"{what}: a name is letters, digits and . _ + - (no spaces or slashes), 'my-model' for one")
     for field in fields(spec):
         value = getattr(spec, field.name)
-        if field.name in _REFERENCE_FIELDS and not _is_reference(value, optional=field.default is None):
+        if takes_reference(field) and not _is_reference(value, optional=field.default is None):
             raise PluginError(f"{what}: {field.name}={_shown(value)} is neither a callable nor 'package.module:name'")
         if field.name in _CHOICES and value not in _CHOICES[field.name]:
             raise PluginError(f"{what}: {field.name}={_shown(value)} is none of {', '.join(_CHOICES[field.name])}")

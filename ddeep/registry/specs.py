@@ -7,7 +7,7 @@ specs costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from importlib import import_module
 from typing import Any, Literal
 
@@ -33,6 +33,11 @@ def resolve(reference: Reference) -> Callable[..., Any]:
             f"Cannot load {reference!r}, which a plugin names: {error}. Install what is missing, or ask its author."
         ) from error
     return found
+
+
+def takes_reference(field: Field[Any]) -> bool:
+    """Whether a spec's field takes a callable or its name."""
+    return str(field.type).startswith("Reference")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -15,8 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from ..selections.select import K
-from .style import DIFFERENCES, GREY, MAGNITUDES, STAGES, Plot, grid, label, style
+from ..selections.k import K
+from .style import DIFFERENCES, GREY, MAGNITUDES, STAGES, Plot, grid, label, save, style
 
 Rows = Sequence[dict[str, Any]]
 ACROSS = 5  # panels side by side
@@ -41,6 +42,12 @@ def draw(document: dict[str, Any]) -> Iterator[Plot]:
             agreements = [table for table in _of(document["agreement"], here) if len(table["strategies"]) > 1]
             if agreements:
                 yield _agreement(f"agreement{ending}", title, agreements[len(agreements) // 2])
+
+
+def draw_into(document: dict[str, Any], folder: Path) -> None:
+    """Write all of them into ``folder``, as PNG and SVG."""
+    for plot in draw(document):
+        save(plot, folder)
 
 
 def _end(name: str, most: int = 40) -> str:

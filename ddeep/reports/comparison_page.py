@@ -12,8 +12,7 @@ from ..errors import DataError
 from ..experiments.compare import SCHEMA
 from ..experiments.compare_config import CompareConfig
 from ..files.json import read_object
-from ..results.comparison import check_comparison_document
-from ..results.comparison_files import table_of
+from ..results.comparison import check_comparison_document, table_of
 from .heat import Heat, heat_table, number
 from .page import command, provenance, render
 from .style import Plot, inline_svg

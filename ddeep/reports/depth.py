@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..evidence.context import Context
+from ..evidence.store import gather
 from ..evidence.subject import Subject
 from ..networks.anatomy import describe_layers
-from ..networks.hooks import Taps
-from ..networks.inference import close, prepare
-from ..networks.layer import Layer, find_module
+from ..networks.layer import Layer, close, get_module
 from ..registry.specs import MetricSpec
-from ..selections.measure import SplitEvidence, always_measured, measure, needed
+from ..selections.measure import SplitEvidence, always_measured, headline, measure, needed
 
 MOST = 24  # layers chosen by themselves
 SAME = 1e-6
@@ -46,22 +43,15 @@ def measure_depth(subject: Subject, patterns: list[str] | None = None) -> list[D
     if not layers:
         return []
     specs = layer_metrics()
-    evidence = subject.evidence("train", {layer: needed(specs, "train") for layer in layers})
+    evidence = gather(subject, "train", {layer: needed(specs, "train") for layer in layers})
     rows = []
     for layer in layers:
-        context = Context(find_module(subject.network.module, layer.name))
+        context = Context(get_module(subject.network.module, layer.name))
         with warnings.catch_warnings(action="ignore"):  # that a metric is not defined somewhere shows as a gap
             figures = measure(specs, SplitEvidence(evidence[layer]), None, context)
         numbers = {spec.name: headline(spec, figures[spec.name.replace("-", "_")]) for spec in specs}
         rows.append(Depth(layer.name, evidence[layer].filters, numbers))
     return rows
-
-
-def headline(spec: MetricSpec, figure: Any) -> float | None:
-    """The one number that stands for a metric's figure: the figure itself, or the table's entry the spec names."""
-    if isinstance(figure, dict):
-        figure = figure.get(spec.headline) if spec.headline is not None else None
-    return float(figure) if isinstance(figure, int | float) else None
 
 
 def spread_layers(subject: Subject) -> list[Layer]:
@@ -71,15 +61,16 @@ def spread_layers(subject: Subject) -> list[Layer]:
     for all. Where a network has activation functions without negative outputs (ReLU), only layers that end in one are
     chosen: there every metric is defined.
     """
-    module, example, own = subject.network.module, subject.example, subject.network.layer
-    names = [row.name for row in describe_layers(module, example) if row.axes not in (None, "NC") and not row.problem]
+    module, own = subject.network.module, subject.network.layer
+    names = [row.name for row in describe_layers(subject.recording) if row.axes not in (None, "NC") and not row.problem]
     layers = {layer.name: layer for layer in subject.layers(names)} if names else {}
-    responses = _responses(module, layers.values(), example)
+    recorded = {name: subject.recording.responses(layers[name]) for name in subject.recording.last if name in layers}
+    responses = {name: pooled for name, pooled in recorded.items() if pooled is not None}
     feeding = own.name if own is not None else ""
     distinct: dict[str, bool] = {}  # a layer's name: whether it, or one the same as it, is a positive activation
     for name in sorted(layers, key=lambda name: (name != feeding, *_rank(module, name))):
         same = (other for other in distinct if close(responses[name], responses[other], SAME))
-        kind = type(find_module(module, name)).__module__
+        kind = type(get_module(module, name)).__module__
         positive = kind == "torch.nn.modules.activation" and bool(responses[name].min() >= 0)
         representative = next(same, name)
         distinct[representative] = distinct.get(representative, False) or positive
@@ -91,12 +82,5 @@ def spread_layers(subject: Subject) -> list[Layer]:
 
 def _rank(module: nn.Module, name: str) -> tuple[bool, int]:
     """Innermost blocks first, then modules without children, the least nested first."""
-    is_block = next(find_module(module, name).children(), None) is not None
+    is_block = next(get_module(module, name).children(), None) is not None
     return not is_block, -name.count(".") if is_block else name.count(".")
-
-
-def _responses(module: nn.Module, layers: Iterable[Layer], example: Tensor) -> dict[str, Tensor]:
-    """Responses of every layer on ``example``, in the order in which the layers finish."""
-    with torch.no_grad(), Taps(prepare(module, [], torch.device("cpu")), layers, {"logits"}) as taps:
-        taps.run(example)
-    return taps.responses

@@ -11,13 +11,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ..errors import DataError, DdeepError
-from ..evidence.context import Head
 from ..evidence.evidence import Evidence
+from ..evidence.store import gather
 from ..evidence.subject import Subject
 from ..experiments.reopen import reopen
-from ..heads.ablation import confusion, knockout, predict
-from ..heads.accuracy import confusions
-from ..heads.decomposed import linear_head
+from ..heads.ablation import knockout
+from ..heads.accuracy import confusion, confusions, predict
+from ..networks.head import Head, get_head
 from ..networks.layer import Layer
 from ..results.run import load, read_run
 from ..selections.selection import Selection
@@ -126,8 +126,8 @@ def _measure(found: Findings, subject: Subject) -> Measured:
     (layer,) = subject.layers([found.document["layer"]])
     head = subject.head_at(layer)
     found.selection.check(len(subject.classes), subject.filters(layer))
-    train = subject.evidence("train", {layer: [TopImages(TOP)]}, keep=[layer])[layer]
-    test = subject.evidence("test", {layer: [ClassSums(), Confusion()]}, keep=[layer])[layer]
+    train = gather(subject, "train", {layer: [TopImages(TOP)]}, keep=[layer])[layer]
+    test = gather(subject, "test", {layer: [ClassSums(), Confusion()]}, keep=[layer])[layer]
     counts = test.class_counts
     means = torch.where(counts[:, None] > 0, test[ClassSums()].sums / counts[:, None], torch.nan)
     measured = Measured(subject, layer, counts, {"full": test[Confusion()].counts}, means, train[TopImages(TOP)])
@@ -156,6 +156,6 @@ def _confusion_of_saved(measured: Measured, found: Findings, test: Evidence) -> 
         (table,) = confusions(saved, images, subject.network.preprocessing, subject.device)
         return table
     assert subject.network.head is not None
-    linear = linear_head(saved, subject.network.head)
+    linear = get_head(saved, subject.network.head)
     responses, labels = test.cached_responses()
     return confusion(labels, predict(responses, linear.weight.detach(), linear.bias.detach()), test.classes)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .. import console
+from ..data.loader import read_pixels
 from .findings import Findings, Measured
-from .tiles import activation_maps, data_uri, enlarged, read_pixels, spotlight
+from .tiles import activation_maps, data_uri, enlarged, spotlight
 
 MOST_TILES = 1200  # in one page: what keeps it within a few megabytes
 CHUNK = 64

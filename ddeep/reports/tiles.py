@@ -15,10 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data.decoding import fitted_pixels
-from ..data.images import Images, TensorImages
 from ..data.preprocessing import Preprocessing
-from ..networks.layer import Layer, find_module
+from ..networks.hooks import forward_hooks
+from ..networks.layer import Layer
 
 SIDE = 96  # pixels of a tile
 BATCH = 32
@@ -39,13 +38,6 @@ class Maps:
         return self.values[image, self.filters.index(filter_)]
 
 
-def read_pixels(images: Images, indices: Sequence[int], preprocessing: Preprocessing) -> UInt8[Tensor, "n s s 3"]:
-    """The images at ``indices`` as the network sees them: resized and cropped, not yet normalised."""
-    if isinstance(images, TensorImages):
-        return preprocessing.fit(images.pixels[torch.tensor(indices, dtype=torch.int64)])
-    return torch.stack([fitted_pixels(images.files[index], preprocessing) for index in indices])
-
-
 def activation_maps(
     module: nn.Module,
     layer: Layer,
@@ -60,10 +52,10 @@ def activation_maps(
     """
     latest: list[Tensor] = []
     parts: list[Tensor] = []
-    handle = find_module(module, layer.name).register_forward_hook(lambda _m, _i, output: latest.append(output))
+    hooks = forward_hooks(module, {layer.name: lambda _module, _inputs, output: latest.append(output)})
     try:
         module.to(device)
-        with torch.no_grad():
+        with hooks, torch.no_grad():
             for batch in torch.split(pixels, BATCH):
                 latest.clear()
                 module(preprocessing.normalise(batch).to(device))
@@ -72,7 +64,6 @@ def activation_maps(
                     return None
                 parts.append(maps[:, list(filters)].float().cpu())
     finally:
-        handle.remove()
         module.to("cpu")
     return Maps(torch.cat(parts), tuple(filters))
 

@@ -2,83 +2,41 @@
 
 from __future__ import annotations
 
-import itertools
-import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
-from .. import console
-from ..errors import CacheError, DataError
-from ..evidence import processes
-from ..files.atomic import written_whole
-from ..files.json import read_object
-from ..files.locks import temporary_folder
+from ..errors import DataError
+from ..files.json import read_object, write_json
+from ..files.tensors import write_tensors
+from ..files.validation import first_problem
 from ..heads.decomposed import decompose
 from ..networks.weights import load_strictly, read_state_dict
 from ..registry.registry import registry
 from ..registry.specs import resolve
 from ..selections.selection import Selection
-from .run_document import check_run_document
-
-if TYPE_CHECKING:
-    from ..experiments.run import RunResult
-
+from .folder import save_result
 
 RUN_SCHEMA = "ddeep.run/1"
-
-
-def check_out(out: Path) -> None:
-    """Fail before any work is done where ``out`` cannot become a run directory. Leaves nothing behind."""
-    if processes.rank() > 0:
-        return
-    place = Path(os.path.abspath(out))  # noqa: PTH100 - as the writer takes it
-    try:
-        if os.path.lexists(place) and not (place.is_dir() and not any(place.iterdir())):
-            raise CacheError(
-                f"{out} already exists. Results are never overwritten: choose another --out, or remove it."
-            )
-        nearest = next(parent for parent in place.parents if parent.exists())
-        with temporary_folder(nearest) as probe:
-            (probe / place.name).mkdir()
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise CacheError(f"Cannot write to {out}: {reason}. Choose another --out.") from None
 
 
 def save_run(result: RunResult, out: Path) -> Path:
     """Write ``run.json``, ``selection.json``, ``metrics.json`` and, with a decomposed head, ``model.safetensors``.
 
-    Where another command has taken ``out`` meanwhile, the run is saved beside it, as ``out``-2 and so on.
-    Returns where it is.
+    Returns where they are (``save_result``).
     """
-    for number in itertools.count(1):
-        folder = out if number == 1 else out.with_name(f"{out.name}-{number}")
-        if folder.is_dir() and any(folder.iterdir()):
-            continue
-        try:
-            _write_run(result, folder)
-        except CacheError:
-            if not (folder / "run.json").exists():
-                raise
-            continue
-        if number > 1:
-            console.warn(f"{out} has been taken meanwhile; this run is saved in {folder}.")
-        return folder
-    raise AssertionError("counting has no end")
 
-
-def _write_run(result: RunResult, folder: Path) -> None:
-    from safetensors.torch import save_model
-
-    with written_whole(folder) as temporary:
-        temporary.mkdir()
-        (temporary / "run.json").write_text(console.json_text(result.document) + "\n", encoding="utf-8")
-        (temporary / "metrics.json").write_text(console.json_text(result.document["metrics"]) + "\n", encoding="utf-8")
-        result.selection.save(temporary / "selection.json")
+    def write(folder: Path) -> None:
+        write_json(folder / "run.json", result.document)
+        write_json(folder / "metrics.json", result.document["metrics"])
+        result.selection.save(folder / "selection.json")
         if result.model is not None:
-            save_model(result.model, str(temporary / "model.safetensors"))
+            write_tensors(result.model.state_dict(), folder / "model.safetensors")
+
+    return save_result(out, write)
 
 
 def read_run(folder: Path | str, schema: str = RUN_SCHEMA) -> dict[str, Any]:
@@ -120,3 +78,71 @@ def load(folder: Path | str) -> nn.Module:
     module = decompose(module, selection, head=head)
     load_strictly(module, state, str(weights))
     return module.eval()
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _ClassRow(_Part):
+    index: int
+    name: str = Field(alias="class")
+    images: int = Field(ge=0)
+    filters: list[int]
+    full: float | None
+
+
+class RunDocument(_Part):
+    """The parts of ``ddeep.run/1`` that other commands read."""
+
+    model: str
+    dataset: str
+    weights: str | None
+    layer: str
+    head: str | None
+    strategy: str | None
+    k: int | float | None
+    accuracy: dict[str, float | None]
+    accuracy_present: dict[str, float | None]
+    per_class: list[_ClassRow] = Field(min_length=2)
+    selection: dict[str, list[int]]
+    absent: list[str]
+    metrics: dict[str, Any]
+    timings: dict[str, float]
+    images: dict[str, int]
+    config: dict[str, Any]
+    hashes: dict[str, str]
+    plugins: dict[str, str]
+    versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> RunDocument:
+        if [row.index for row in self.per_class] != list(range(len(self.per_class))):
+            raise ValueError("per_class does not hold the classes in order")
+        stages = [stage for stage, percent in self.accuracy.items() if percent is not None]
+        if "full" not in stages:
+            raise ValueError("it has no accuracy of the full network")
+        for stage in stages:
+            for row in self.per_class:
+                if not isinstance((row.model_extra or {}).get(stage, row.full), float | int | None):
+                    raise ValueError(f"the {stage} accuracy of class {row.index} is no number")
+                if stage != "full" and stage not in (row.model_extra or {}):
+                    raise ValueError(f"class {row.index} has no {stage} accuracy")
+        return self
+
+
+def check_run_document(document: dict[str, Any]) -> None:
+    """Raise ValueError, whose message says what is wrong, unless ``document`` is a whole run."""
+    try:
+        RunDocument.model_validate(document)
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from None
+
+
+@dataclass
+class RunResult:
+    """What a run found: the JSON ``document``, the selection, and the decomposed model where there is one."""
+
+    document: dict[str, Any]
+    selection: Selection
+    model: nn.Module | None

@@ -1,77 +1,84 @@
-"""The head that a strategy has learned along with its selection."""
+"""A head at a selection: of each class only the weights that belong to its filters, in their order.
+
+``weight[c, i]`` belongs to the i-th filter of class c; where a class has fewer filters than another, the rest of its
+row is 0. So a head that a strategy has learned along with its selection is kept, and written.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from ..errors import SelectionError
+from ..networks.head import Head
 
 Lists = Sequence[Sequence[int]]
 LARGEST = torch.finfo(torch.float32).max
 
 
-@dataclass(frozen=True)
-class LearnedHead:
-    """``weights[c]`` belong to the filters of class c, in their order; ``biases`` has one number for each class."""
+def gather_head(head: Head, filters: Lists) -> Head:
+    """What a dense ``head`` ``(C, K)`` holds at the ``filters`` of each class, in double precision."""
+    weight, bias = head.weight.detach().double().cpu(), head.bias.detach().double().cpu()
+    taken = _used(filters)
+    found = torch.zeros(taken.shape, dtype=torch.float64)
+    found[taken] = weight[_rows(filters), [j for own in filters for j in own]]
+    return Head(found, bias)
 
-    weights: tuple[tuple[float, ...], ...]
-    biases: tuple[float, ...]
 
-    @classmethod
-    def of(cls, filters: Lists, weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"]) -> Self:
-        """What a linear head holds at the ``filters`` of each class."""
-        rows = zip(weight.double().cpu(), filters, strict=True)
-        made = cls(tuple(tuple(row[list(own)].tolist()) for row, own in rows), tuple(bias.double().tolist()))
-        made.check(filters)
-        return made
+def place_head(head: Head, filters: Lists, dense: Head) -> Head:
+    """``head`` as a dense one ``(C, K)``, zero outside the ``filters``; classes without any keep the row of ``dense``.
 
-    @classmethod
-    def from_json(cls, document: Any) -> Self:
-        """Read what ``to_json`` returned. Raises SelectionError for anything else, but does not check sizes."""
-        if not isinstance(document, dict) or not {"weights", "biases"} <= document.keys():
-            raise SelectionError("its head must be an object with weights and biases.")
-        rows = document["weights"]
-        if not isinstance(rows, list):
-            raise SelectionError("the head's weights must be a list of lists, one for each class.")
-        return cls(
-            tuple(numbers(row, "weights of the head") for row in rows),
-            numbers(document["biases"], "biases of the head"),
+    The dense head says the type and the device.
+    """
+    weight, bias = dense.weight.detach().clone(), dense.bias.detach().clone()
+    here = [c for c, own in enumerate(filters) if own]
+    weight[here] = 0
+    weight[_rows(filters), [j for own in filters for j in own]] = head.weight[_used(filters)].to(weight)
+    bias[here] = head.bias[here].to(bias)
+    return Head(weight, bias)
+
+
+def check_head(head: Head, filters: Lists) -> None:
+    """Raise SelectionError unless every filter has a weight and every class a bias, all finite in float32."""
+    if len(head.weight) != len(filters) or len(head.bias) != len(filters):
+        raise SelectionError(
+            f"The learned head has weights for {len(head.weight)} and biases for {len(head.bias)} classes; "
+            f"the selection has {len(filters)}."
         )
+    if head.weight.shape[1] != max(map(len, filters), default=0):
+        raise SelectionError(f"The learned head has {head.weight.shape[1]} weights a class, not one for each filter.")
+    fine = (head.weight.abs() <= LARGEST).all(1) & (head.bias.abs() <= LARGEST)  # false for NaN
+    if not fine.all():
+        raise _unfit(int((~fine).nonzero()[0]), filters)
 
-    def to_json(self) -> dict[str, Any]:
-        """``weights`` and ``biases`` as lists."""
-        return {"weights": [list(row) for row in self.weights], "biases": list(self.biases)}
 
-    def check(self, filters: Lists) -> None:
-        """Raise SelectionError unless every filter has a weight and every class a bias, all finite in float32."""
-        if len(self.weights) != len(filters) or len(self.biases) != len(filters):
-            raise SelectionError(
-                f"The learned head has weights for {len(self.weights)} and biases for {len(self.biases)} classes; "
-                f"the selection has {len(filters)}."
-            )
-        for c, (row, own) in enumerate(zip(self.weights, filters, strict=True)):
-            if len(row) != len(own) or not all(abs(value) <= LARGEST for value in (*row, self.biases[c])):
-                raise SelectionError(
-                    f"Class {c} needs one finite weight for each of its {len(own)} filters, and a finite bias."
-                )
+def head_to_json(head: Head, filters: Lists) -> dict[str, Any]:
+    """``weights``, a list for each class, and ``biases``."""
+    rows = zip(head.weight.tolist(), filters, strict=True)
+    return {"weights": [row[: len(own)] for row, own in rows], "biases": head.bias.tolist()}
 
-    def over(
-        self, filters: Lists, weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"]
-    ) -> tuple[Float[Tensor, "c k"], Float[Tensor, " c"]]:
-        """It as a linear head, zero outside the ``filters``; classes without any keep their row of the dense head."""
-        weight, bias = weight.detach().clone(), bias.detach().clone()
-        for c, (own, row) in enumerate(zip(filters, self.weights, strict=True)):
-            if own:
-                weight[c] = 0
-                weight[c, list(own)] = torch.tensor(row, dtype=weight.dtype, device=weight.device)
-                bias[c] = self.biases[c]
-        return weight, bias
+
+def head_from_json(document: Any, filters: Lists) -> Head:
+    """Read what ``head_to_json`` returned for these ``filters``. Raises SelectionError for anything else."""
+    if not isinstance(document, dict) or not {"weights", "biases"} <= document.keys():
+        raise SelectionError("its head must be an object with weights and biases.")
+    rows = document["weights"]
+    if not isinstance(rows, list):
+        raise SelectionError("the head's weights must be a list of lists, one for each class.")
+    weights = [numbers(row, "weights of the head") for row in rows]
+    biases = numbers(document["biases"], "biases of the head")
+    if len(weights) == len(filters):
+        for c, (row, own) in enumerate(zip(weights, filters, strict=True)):
+            if len(row) != len(own):
+                raise _unfit(c, filters)
+    width = max(map(len, weights), default=0)
+    padded = [[*row, *[0.0] * (width - len(row))] for row in weights]
+    weight = torch.tensor(padded, dtype=torch.float64).view(len(weights), width)
+    return Head(weight, torch.tensor(biases, dtype=torch.float64))
 
 
 def numbers(row: Any, what: str) -> tuple[float, ...]:
@@ -79,3 +86,19 @@ def numbers(row: Any, what: str) -> tuple[float, ...]:
     if not isinstance(row, list) or any(type(value) not in (int, float) for value in row):
         raise SelectionError(f"{what} must be a list of numbers, not {str(row)[:60]!r}.")
     return tuple(float(value) for value in row)
+
+
+def _unfit(c: int, filters: Lists) -> SelectionError:
+    return SelectionError(
+        f"Class {c} needs one finite weight for each of its {len(filters[c])} filters, and a finite bias."
+    )
+
+
+def _rows(filters: Lists) -> list[int]:
+    return [c for c, own in enumerate(filters) for _ in own]
+
+
+def _used(filters: Lists) -> Bool[Tensor, "c m"]:
+    """Where a class has a filter: the first places of its row."""
+    sizes = torch.tensor([len(own) for own in filters])
+    return torch.arange(max(map(len, filters), default=0)) < sizes[:, None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,8 +14,9 @@ from torch import Tensor
 
 from ..errors import ConfigError, SelectionError
 from ..files.atomic import written_whole
-from ..files.json import read_object
-from .learned_head import LearnedHead, numbers
+from ..files.json import read_object, write_json
+from ..networks.head import Head
+from .learned_head import check_head, gather_head, head_from_json, head_to_json, numbers, place_head
 
 SCHEMA = "ddeep.selection/1"
 MOST_NUMBERS = 2**30  # classes times filters: what a file may claim, and its mask fits in memory
@@ -28,7 +28,7 @@ class Selection:
 
     ``filters[c]`` and ``scores[c]`` belong together; ``absent`` lists the classes without images, which have no filters
     and keep their dense row. ``source`` says where it came from: strategy, k, layer, model, hashes, versions. ``head``
-    is the head that the strategy learned along with it, if it did.
+    is the one that the strategy learned along with it: ``head.weight[c, i]`` belongs to the i-th filter of class c.
     """
 
     filters: tuple[tuple[int, ...], ...]
@@ -37,7 +37,7 @@ class Selection:
     absent: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
-    head: LearnedHead | None = None
+    head: Head | None = None
 
     @classmethod
     def of(
@@ -105,7 +105,7 @@ class Selection:
         for c, (row, scores) in enumerate(zip(self.filters, self.scores, strict=True)):
             _check_class(c, row, scores, self.num_filters, c in absent)
         if self.head is not None:
-            self.head.check(self.filters)
+            check_head(self.head, self.filters)
         strangers = [c for c in self.absent if not 0 <= c < expected]
         if strangers:
             raise SelectionError(f"Class {strangers[0]} is listed as absent, but the classes are 0 to {expected - 1}.")
@@ -145,7 +145,18 @@ class Selection:
                 f"The head's weight is {tuple(weight.shape)} and its bias {tuple(bias.shape)}; the selection has "
                 f"{shape[0]} classes and {shape[1]} filters."
             )
-        return replace(self, head=LearnedHead.of(self.filters, weight, bias))
+        head = gather_head(Head(weight, bias), self.filters)
+        check_head(head, self.filters)
+        return replace(self, head=head)
+
+    def learned_head(self, dense: Head) -> Head:
+        """The head learned along with it as a dense one; absent classes keep their row of ``dense``.
+
+        Raises SelectionError where none was learned.
+        """
+        if self.head is None:
+            raise SelectionError("The selection has no learned head: its strategy learns none.")
+        return place_head(self.head, self.filters, dense)
 
     def to_json(self) -> dict[str, Any]:
         """The versioned document that ``save`` writes."""
@@ -159,14 +170,14 @@ class Selection:
                 {"index": c, "name": name, "filters": list(filters), "scores": list(scores)}
                 for c, (name, filters, scores) in enumerate(rows)
             ],
-            **({"head": self.head.to_json()} if self.head is not None else {}),
+            **({"head": head_to_json(self.head, self.filters)} if self.head is not None else {}),
             "source": self.source,
         }
 
     def save(self, path: Path | str) -> None:
         """Write the selection as JSON, whole or not at all."""
         with written_whole(Path(path)) as temporary:
-            temporary.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+            write_json(temporary, self.to_json())
 
     @classmethod
     def load(
@@ -198,16 +209,17 @@ class Selection:
         if document.get("schema") == SCHEMA:
             rows = sorted(document["classes"], key=lambda row: _whole_number(row["index"]))
             _check_complete([row["index"] for row in rows])
+            filters = [_whole_numbers(row["filters"]) for row in rows]
             return replace(
                 cls.of(
-                    [_whole_numbers(row["filters"]) for row in rows],
+                    filters,
                     _whole_number(document["num_filters"]),
                     scores=[numbers(row["scores"], "scores") for row in rows],
                     absent=_whole_numbers(document["absent"]),
                 ),
                 classes=tuple(str(row["name"]) for row in rows),
                 source=dict(document["source"]),
-                head=LearnedHead.from_json(document["head"]) if "head" in document else None,
+                head=head_from_json(document["head"], filters) if "head" in document else None,
             )
         if "schema" in document:
             found = str(document["schema"])[:60]
@@ -216,11 +228,11 @@ class Selection:
             raise SelectionError(f"it has none of the expected keys. {_EXPECTED}")
         if num_filters is None:
             raise SelectionError("it does not say how many filters its layer has (num_filters).")
-        filters = {int(key): _whole_numbers(row) for key, row in document.items()}
-        if len(filters) < len(document):
+        by_class = {int(key): _whole_numbers(row) for key, row in document.items()}
+        if len(by_class) < len(document):
             raise SelectionError("it numbers a class twice.")
-        _check_complete(filters)
-        return cls.of([filters[c] for c in range(len(filters))], num_filters)
+        _check_complete(by_class)
+        return cls.of([by_class[c] for c in range(len(by_class))], num_filters)
 
 
 _EXPECTED = 'Expected a file that ddeep saved, or {"0": [filters of class 0], "1": […], …} with every class.'

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from .statistic import ResponseBatch, Statistic, accumulator, exact_device
+from .batch import ResponseBatch, exact_device
+from .statistic import Statistic, accumulator
 
 
 def _counts(rows: int, columns: int, device: torch.device | str) -> Int64[Tensor, "r c"]:

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from .basic import Extremes
-from .statistic import BLOCK, ResponseBatch, Statistic, accumulator, exact_device
+from .batch import BLOCK, ResponseBatch, exact_device
+from .statistic import Statistic, accumulator
 
 ACROSS = 32  # images whose responses are laid out by filter at once
 

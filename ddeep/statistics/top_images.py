@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from .statistic import ResponseBatch, Statistic, accumulator
+from .batch import ResponseBatch
+from .statistic import Statistic, accumulator
 
 
 @dataclass(unsafe_hash=True)

@@ -14,7 +14,7 @@ from unittest import SkipTest
 from ..errors import DdeepError, PluginError, suggestion
 from ..registry.discovery import SPEC_TYPES, PluginRecord, normalized
 from ..registry.registry import registry
-from ..registry.specs import ModelFamily, Spec, resolve
+from ..registry.specs import ModelFamily, Spec, resolve, takes_reference
 
 S = TypeVar("S", bound=Spec)
 
@@ -135,7 +135,7 @@ def _metadata(spec: Spec, _data_dir: Path) -> None:
 def _references(spec: Spec, _data_dir: Path) -> None:
     for field in fields(spec):
         value = getattr(spec, field.name)
-        if not isinstance(value, str) or field.name not in _REFERENCES:
+        if not isinstance(value, str) or not takes_reference(field):
             continue
         try:
             found = resolve(value)
@@ -145,6 +145,3 @@ def _references(spec: Spec, _data_dir: Path) -> None:
                 "Fix: write 'package.module:function', and name what it imports in `dependencies`."
             ) from error
         broken_unless(callable(found), f"{field.name}={value!r} is a {type(found).__name__}", "name a function")
-
-
-_REFERENCES = {"build", "measure", "names", "needs", "open", "resolve", "select"}

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from ..data.preprocessing import Preprocessing
 from ..errors import WeightsError
 from ..networks.anatomy import describe_layers, find_anatomy
-from ..networks.axes import layer_with
-from ..networks.layer import find_module, pool_responses
-from ..networks.trace import example_images
+from ..networks.hooks import forward_hooks
+from ..networks.layer import get_module, layer_with, pool_responses
+from ..networks.trace import example_images, record
 from ..networks.weights import find_weights, load_strictly, load_weights
 from ..registry.registry import registry
 from ..registry.specs import ModelFamily, ModelSpec, WeightsSpec, resolve
-from ..selections.select import parse_k
+from ..selections.k import parse_k
 from .contract import Promise, Unchecked, broken_unless
 
 _CLASSES = 7
@@ -90,8 +90,9 @@ def _is_deterministic(spec: ModelSpec, _data_dir: Path) -> None:
 
 def _names_its_head_and_layer(spec: ModelSpec, _data_dir: Path) -> None:
     module, images = _built(spec)
-    found = find_anatomy(module, images, spec.head)
-    axes = {row.name: row.axes for row in describe_layers(module, images)}
+    recording = record(module, images)
+    found = find_anatomy(recording, spec.head)
+    axes = {row.name: row.axes for row in describe_layers(recording)}
     layer = layer_with(spec.layer, spec.pool, axes.get(spec.layer)) if spec.layer else found.layer
     broken_unless(
         found.head is not None and layer is not None,
@@ -100,7 +101,7 @@ def _names_its_head_and_layer(spec: ModelSpec, _data_dir: Path) -> None:
     )
     assert found.head is not None
     assert layer is not None
-    head = find_module(module, found.head, "head")
+    head = get_module(module, found.head, "head")
     broken_unless(
         isinstance(head, nn.Linear) and head.out_features == _CLASSES,
         f"The head {found.head!r} is {head}",
@@ -212,11 +213,8 @@ def _refuses_unknown_names(family: ModelFamily, _data_dir: Path) -> None:
 @contextmanager
 def _outputs_of(module: nn.Module, name: str) -> Iterator[list[Tensor]]:
     outputs: list[Tensor] = []
-    handle = find_module(module, name).register_forward_hook(lambda _m, _i, output: outputs.append(output))
-    try:
+    with forward_hooks(module, {name: lambda _module, _inputs, output: outputs.append(output)}):
         yield outputs
-    finally:
-        handle.remove()
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from ..statistics.statistic import ResponseBatch, Statistic
+from ..statistics.batch import ResponseBatch
+from ..statistics.statistic import Statistic
 from .contract import broken_unless
 
 _CLASSES, _FILTERS, _IMAGES = 3, 5, 32

@@ -12,7 +12,8 @@ from ..errors import DdeepError
 from ..evidence.context import Context
 from ..evidence.evidence import Evidence
 from ..registry.specs import StrategySpec, resolve
-from ..selections.select import K, choose, needed
+from ..selections.k import K
+from ..selections.select import choose, needed
 from ..selections.selection import Selection
 from .contract import Promise, broken_unless
 from .statistics import check_statistics
@@ -105,9 +106,7 @@ def _follows_relabelling(spec: StrategySpec, _data_dir: Path) -> None:
     )
     if expected.head is None or found.head is None:
         return
-    pairs = [
-        (torch.tensor(expected.head.weights[c]), torch.tensor(found.head.weights[names[c]])) for c in range(CLASSES)
-    ]
+    pairs = [(expected.head.weight[c], found.head.weight[names[c]]) for c in range(CLASSES)]
     largest = max(float(before.abs().max()) for before, _ in pairs)
     broken_unless(
         all(float((after - before).abs().max()) <= 0.05 * largest for before, after in pairs),

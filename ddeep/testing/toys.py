@@ -12,9 +12,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from .. import api
-from ..evidence.context import Context, Head
+from ..evidence.context import Context, View, Visit
 from ..evidence.evidence import Evidence
-from ..evidence.replay import View, Visit
+from ..networks.head import Head
+from ..networks.hooks import forward_hooks
 from ..networks.layer import Layer
 from ..statistics.statistic import Statistic
 
@@ -60,15 +61,10 @@ class Toy:
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
             return None if visit is None else visit(output, labels, indices)
 
-        handle = self.module.get_submodule(LAYER).register_forward_hook(hook)
-        try:
+        with forward_hooks(self.module, {LAYER: hook}), torch.no_grad():
             for indices in torch.arange(len(self.labels)).split(16):  # type: ignore[no-untyped-call]
                 labels = self.labels[indices]
-                with torch.no_grad():
-                    logits = self.module(self.images[indices])
-                yield View(labels, indices, logits)
-        finally:
-            handle.remove()
+                yield View(labels, indices, self.module(self.images[indices]))
 
     def _head(self) -> nn.Linear:
         return cast(nn.Linear, self.module.get_submodule("head"))

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
 from ..errors import ConfigError
-from ..networks.inference import resolve_device
+from ..networks.device import resolve_device
 from .recipe import Recipe
 
 Tracker = Literal["none", "tensorboard", "wandb"]

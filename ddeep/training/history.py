@@ -1,4 +1,4 @@
-"""What training went through, epoch by epoch: as rows, as CSV and as a curve."""
+"""What training went through, epoch by epoch: as rows and as CSV."""
 
 from __future__ import annotations
 
@@ -61,24 +61,3 @@ class History:
         writer.writerows(self.to_json())
         with written_whole(path) as temporary:
             temporary.write_text(text.getvalue(), encoding="utf-8")
-
-    def draw_curve(self, path: Path, title: str) -> None:
-        """Draw loss and accuracy over epochs as a PNG."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
-        loss, accuracy = figure.subplots(1, 2)
-        epochs = [row.epoch for row in self.rows]
-        loss.plot(epochs, [row.loss for row in self.rows], label="train (augmented)", color="tab:blue")
-        accuracy.plot(epochs, [row.accuracy for row in self.rows], label="train (augmented)", color="tab:blue")
-        tested = [(row.epoch, row.test_accuracy) for row in self.rows if row.test_accuracy is not None]
-        if tested:
-            accuracy.plot(*zip(*tested, strict=True), label="test", color="tab:orange")
-        for axes, name in ((loss, "loss"), (accuracy, "accuracy (%)")):
-            axes.set(xlabel="epoch", ylabel=name)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.grid(alpha=0.3)
-        accuracy.legend()
-        figure.suptitle(title)
-        with written_whole(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=120)

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .regularizers import Regularizer, Responses
+from ..networks.hooks import TrainingHooks
+from .regularizers import Regularizer
 
 # The figures a batch adds to: Σ loss (without penalty), Σ penalty, correct images, images.
 FIGURES = 4
@@ -27,7 +28,7 @@ class Objective(nn.Module):
         self.module = module
         self.label_smoothing = label_smoothing
         self.term: Any = regularizer.term if regularizer else None
-        self._responses = Responses(module, regularizer.layers if regularizer else ())
+        self._responses = TrainingHooks(module, regularizer.layers if regularizer else ())
 
     def __enter__(self) -> Objective:
         self._responses.__enter__()

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ddeep.evidence.context import Context
-from ddeep.evidence.replay import Rerun
-from ddeep.heads.ablation import confusion, essentiality, noise_draws
+from ddeep.evidence.context import Context, Replay
+from ddeep.heads.ablation import essentiality, noise_draws
+from ddeep.heads.accuracy import confusion
 from ddeep.networks.layer import Layer
 from ddeep.selections.measure import SplitEvidence
 from ddeep.selections.selection import Selection
@@ -46,7 +46,7 @@ def measure(
 
 
 def run_on(
-    layer: Layer, run: Rerun, mask: Bool[Tensor, "c k"], draws: int, seed: int
+    layer: Layer, run: Replay, mask: Bool[Tensor, "c k"], draws: int, seed: int
 ) -> dict[str, Int64[Tensor, "d c"]]:
     """Correct images per class, counted as by ``evaluation.essentiality``, the network running on from ``layer``."""
     classes, filters = mask.shape

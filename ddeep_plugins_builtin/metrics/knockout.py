@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ddeep.evidence.context import Context
-from ddeep.heads.ablation import accuracy_by_class, confusion, knockout, predict
+from ddeep.heads.ablation import knockout
+from ddeep.heads.accuracy import accuracy_by_class, confusion, predict
 from ddeep.selections.measure import SplitEvidence
 from ddeep.selections.selection import Selection
 

@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ddeep.errors import SelectionError
-from ddeep.evidence.context import Context, Head
+from ddeep.evidence.context import Context
 from ddeep.evidence.evidence import Evidence
-from ddeep.selections.select import K
+from ddeep.networks.head import Head
+from ddeep.selections.k import K
 from ddeep.selections.selection import Selection
 from ddeep.statistics.basic import ClassSums
 from ddeep.statistics.statistic import Statistic

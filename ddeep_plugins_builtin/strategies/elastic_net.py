@@ -18,7 +18,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ddeep.errors import ConfigError
 from ddeep.evidence.context import Context
 from ddeep.evidence.evidence import Evidence
-from ddeep.selections.select import K
+from ddeep.selections.k import K
 
 from .training_set import TrainingSet, training_set
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ddeep.errors import ConfigError
 from ddeep.evidence.context import Context
 from ddeep.evidence.evidence import Evidence
-from ddeep.selections.select import K
+from ddeep.selections.k import K
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 

@@ -8,10 +8,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ddeep.errors import ConfigError
-from ddeep.evidence.context import Context, Head
+from ddeep.evidence.context import Context
 from ddeep.evidence.evidence import Evidence
 from ddeep.heads.refit import L2
-from ddeep.selections.select import K
+from ddeep.networks.head import Head
+from ddeep.selections.k import K
 from ddeep.selections.selection import Selection
 
 from .sparse_head import Objective, SparseHead, Table, fit, shares

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ddeep.evidence.context import Context
 from ddeep.evidence.evidence import Evidence
-from ddeep.selections.select import K
+from ddeep.selections.k import K
 
 
 def select(evidence: Evidence, k: K, context: Context) -> Float[Tensor, "c k"]:  # noqa: ARG001

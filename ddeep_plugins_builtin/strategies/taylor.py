@@ -10,7 +10,7 @@ from torch import Tensor
 from ddeep.evidence.class_means import class_means
 from ddeep.evidence.context import Context
 from ddeep.evidence.evidence import Evidence
-from ddeep.selections.select import K
+from ddeep.selections.k import K
 from ddeep.statistics.basic import GradientSums
 from ddeep.statistics.statistic import Statistic
 

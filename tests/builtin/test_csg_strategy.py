@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from ddeep.evidence.context import Context, Head
+from ddeep.evidence.context import Context
+from ddeep.networks.head import Head
 from ddeep.selections.selection import Selection
 from ddeep.statistics.basic import ClassSums
-from ddeep.statistics.statistic import ResponseBatch
+from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.strategies import csg
 from tests.evidence import evidence_of
 from tests.reference.csg import learned

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ddeep.errors import ConfigError
 from ddeep.evidence.context import Context
-from ddeep.statistics.statistic import ResponseBatch
+from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.strategies import elastic_net
 from tests.evidence import evidence_of
 from tests.reference import elastic_net as reference

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from ddeep.errors import ConfigError, DdeepError
-from ddeep.evidence.context import Context, Head
+from ddeep.evidence.context import Context, View
 from ddeep.evidence.evidence import Evidence
-from ddeep.evidence.replay import View
+from ddeep.networks.head import Head
 from ddeep.networks.layer import Layer
 from ddeep.selections.measure import SplitEvidence, find_metric, measure, needed
 from ddeep.selections.selection import Selection
-from ddeep.statistics.statistic import ResponseBatch
+from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.metrics import pmi
 from tests.evidence import evidence_of
 from tests.reference import filter_images, knockout

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from ddeep.evidence.context import Context, Head
+from ddeep.evidence.context import Context
+from ddeep.networks.head import Head
 from ddeep.registry.specs import MetricSpec
 from ddeep.selections.measure import SplitEvidence, measure, needed
 from ddeep.selections.selection import Selection
-from ddeep.statistics.statistic import ResponseBatch
+from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.metrics import ddeep_metrics
 from tests.batches import batch_of, rows
 from tests.evidence import evidence_of

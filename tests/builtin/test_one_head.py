@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ddeep.networks.anatomy import find_anatomy
 from ddeep.networks.layer import Layer
-from ddeep.networks.trace import example_images
+from ddeep.networks.trace import example_images, record
 from ddeep_plugins_builtin.models.one_head import JoinedHeads, with_one_linear_head
 
 
@@ -37,7 +37,7 @@ def test_averaged_heads_are_joined(count: int, bias: bool) -> None:
     torch.testing.assert_close(joined(x), before, rtol=1e-5, atol=1e-6)
     features = [body(x).mean((2, 3)) for body in joined.backbone.bodies]
     torch.testing.assert_close(joined.backbone(x), torch.cat(features, 1), rtol=1e-5, atol=1e-6)
-    found = find_anatomy(joined, x)
+    found = find_anatomy(record(joined, x))
     assert (found.head, found.layer) == ("head", Layer("backbone", "none"))
     joined(x).sum().backward()
     assert all(parameter.grad is not None for parameter in joined.parameters())
@@ -51,7 +51,7 @@ def test_a_convolution_on_pooled_maps_becomes_a_linear_layer(bias: bool) -> None
     before = net(x)
     changed = with_one_linear_head(net, [net[2]])
     torch.testing.assert_close(changed(x), before, rtol=1e-5, atol=1e-6)
-    assert (find_anatomy(changed, x).head, find_anatomy(changed, x).layer) == ("2.1", Layer("0"))
+    assert (find_anatomy(record(changed, x)).head, find_anatomy(record(changed, x)).layer) == ("2.1", Layer("0"))
 
 
 def test_everything_else_is_left_alone() -> None:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ddeep.errors import ConfigError
-from ddeep.evidence.context import Context, Head
-from ddeep.statistics.statistic import ResponseBatch
+from ddeep.evidence.context import Context
+from ddeep.networks.head import Head
+from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.strategies import pruned_refit
 from ddeep_plugins_builtin.strategies.pruned_refit import (
     gains,
@@ -173,7 +174,7 @@ def test_its_head_is_the_objectives_minimum_over_the_selection() -> None:
     found = pruned_refit.select(evidence, 3, context)
     data = training_set(evidence, context)
     assert found.head is not None
-    weight, bias = found.head.over(found.filters, *head)
+    weight, bias = found.learned_head(head)
     penalty = pruned_refit.L2 / data.deviation.square()
     wanted = targets(data, standardised_head(data, head))
     least, where = reference.minimum(data.inputs.double(), wanted.double(), penalty, found.mask())

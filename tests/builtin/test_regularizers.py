@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ddeep.errors import ConfigError, SelectionError
-from ddeep.evidence.context import Context, Head
+from ddeep.evidence.context import Context
 from ddeep.evidence.evidence import Evidence
+from ddeep.networks.head import Head
 from ddeep.networks.layer import Layer
 from ddeep.registry.registry import registry
 from ddeep.registry.specs import resolve
 from ddeep.statistics.basic import ClassSums
-from ddeep.statistics.statistic import ResponseBatch
+from ddeep.statistics.batch import ResponseBatch
 from ddeep.training.regularizers import RegularizerConfig, build_regularizer
 from ddeep_plugins_builtin.regularizers import csg
 from ddeep_plugins_builtin.strategies import csg as csg_strategy

@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from ddeep import api
 from ddeep.errors import ConfigError
-from ddeep.evidence.context import Context, Head
+from ddeep.evidence.context import Context
 from ddeep.evidence.evidence import Evidence
+from ddeep.networks.head import Head
 from ddeep.networks.layer import Layer
 from ddeep.registry.registry import registry
 from ddeep.registry.specs import StrategySpec, resolve
 from ddeep.selections.select import choose, find_strategy, needed
+from ddeep.statistics.batch import ResponseBatch
 from ddeep.statistics.histograms import RankSums
-from ddeep.statistics.statistic import ResponseBatch
 from ddeep_plugins_builtin.strategies import ddeep_strategies
 from ddeep_plugins_builtin.strategies.filter_norm import last_weighted
 from tests.batches import batch_of, batches, rows

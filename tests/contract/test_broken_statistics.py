@@ -9,7 +9,8 @@ import pytest
 from torch import Tensor
 
 from ddeep.statistics.basic import ClassSums
-from ddeep.statistics.statistic import ResponseBatch, Statistic
+from ddeep.statistics.batch import ResponseBatch
+from ddeep.statistics.statistic import Statistic
 from tests.contract.broken import broken
 from tests.contract.good import GOOD_METRIC, GOOD_STRATEGY
 

@@ -126,14 +126,14 @@ def test_what_a_killed_pass_left_is_not_trusted_without_its_rows(
 
     monkeypatch.setenv("DDEEP_CACHE", str(tmp_path))
     monkeypatch.setattr(partial_module, "SAVE_EVERY", 0.0)
-    from ddeep.evidence.collector import Gathering
+    from ddeep.evidence.collector import Collector
 
     images, labels = pictures(40)
     batches, layer, key = batched(images, labels, 10), Layer("relu"), {"some": "pass"}
 
-    def gathering(partial: PartialPass) -> Gathering:
+    def gathering(partial: PartialPass) -> Collector:
         keep = lambda one, filters: partial.rows(one, 40, filters)  # noqa: E731
-        return Gathering(toy(), {layer: []}, classes=CLASSES, device=torch.device("cpu"), keep=keep)
+        return Collector(toy(), {layer: []}, classes=CLASSES, device=torch.device("cpu"), keep=keep)
 
     def interrupted() -> Path:
         with PartialPass(key) as partial:

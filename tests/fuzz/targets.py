@@ -35,6 +35,7 @@ from ddeep.experiments.settings import RunConfig, read_config
 from ddeep.experiments.train import read_unfinished
 from ddeep.experiments.train_config import TrainConfig
 from ddeep.files.atomic import sha256_of
+from ddeep.networks.head import Head
 from ddeep.networks.weights import read_state_dict
 from ddeep.networks.weights_file import describe_file, write_trained
 from ddeep.reports.comparison_page import read_comparison
@@ -90,7 +91,7 @@ def _read_selection(path: Path) -> None:
             assert all(0 <= j < found.num_filters for row in found.filters for j in row)
             found.mask()
             if found.head is not None:
-                found.head.over(found.filters, *_dense(found))
+                found.learned_head(Head(*_dense(found)))
 
 
 def _read_config(path: Path) -> None:

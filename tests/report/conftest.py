@@ -19,7 +19,8 @@ from ddeep.experiments.settings import RunConfig
 from ddeep.registry.registry import registry
 from ddeep.registry.specs import resolve
 from ddeep.reports import write_report
-from ddeep.results.comparison_files import save_comparison
+from ddeep.reports.comparison_figures import draw_into
+from ddeep.results.comparison import save_comparison
 from ddeep.results.run import save_run
 from tests.pictures import class_folders
 
@@ -75,7 +76,10 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = CompareConfig(
         model="resnet20", strategies=("paper", "contribution", "random", "weight"), k=(2, 5), layers=LAYERS
     )
-    return save_comparison(run_comparison(settings), tmp_path_factory.mktemp("compared") / "digits")
+    document = run_comparison(settings)
+    return save_comparison(
+        document, tmp_path_factory.mktemp("compared") / "digits", lambda folder: draw_into(document, folder)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from torch import Tensor
 from ddeep.errors import DataError
 from ddeep.experiments.reopen import run_config
 from ddeep.experiments.run import open_subject
+from ddeep.networks.head import Head
 from ddeep.reports import write_report
 from ddeep.reports.depth import spread_layers
 from ddeep.reports.findings import TOP, Findings, find
@@ -147,7 +148,7 @@ def test_a_run_may_end_with_the_head_its_strategy_learned(tmp_path: Path, plain:
     assert found.stages == ["full", "decomposed", "learned"]
     assert found.measured is not None
     assert found.selection.head is not None
-    weight, bias = found.selection.head.over(found.selection.filters, plain.weight, plain.bias)
+    weight, bias = found.selection.learned_head(Head(plain.weight, plain.bias))
     right = int(((plain.test @ weight.T + bias).argmax(1) == torch.tensor(plain.labels)).sum())
     assert int(found.measured.confusions["learned"].diagonal().sum()) == right
     assert found.document["accuracy"]["learned"] == pytest.approx(100 * right / len(plain.labels))

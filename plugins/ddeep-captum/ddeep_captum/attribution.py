@@ -10,10 +10,11 @@ from captum.attr import IntegratedGradients
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.evidence.context import Context, Head
+from ddeep.evidence.context import Context
 from ddeep.evidence.evidence import Evidence
+from ddeep.networks.head import Head
+from ddeep.selections.k import K
 from ddeep.selections.measure import SplitEvidence
-from ddeep.selections.select import K
 from ddeep.selections.selection import Selection
 
 STEPS = 32  # of Gauss-Legendre quadrature: the softmax along a line is smooth

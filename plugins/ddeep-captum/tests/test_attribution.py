@@ -6,7 +6,7 @@ from ddeep_captum.attribution import attributions
 from torch import Tensor, nn
 
 import ddeep
-from ddeep.evidence.context import Head
+from ddeep.networks.head import Head
 
 CLASSES, FILTERS = 4, 6
 

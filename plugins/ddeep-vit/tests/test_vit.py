@@ -11,8 +11,8 @@ from ddeep_vit import build, ddeep_models
 import ddeep
 from ddeep.experiments.run import run
 from ddeep.experiments.settings import RunConfig
-from ddeep.networks.anatomy import find_layers
-from ddeep.networks.trace import example_images
+from ddeep.networks.anatomy import get_layers
+from ddeep.networks.trace import example_images, record
 from ddeep.networks.weights import load_strictly, load_weights
 
 (SPEC,) = ddeep_models()
@@ -30,7 +30,7 @@ def test_responses_are_the_class_token_or_the_mean_of_all_tokens(network: torch.
     tokens = network.forward_features(images)
     assert tokens.shape == (2, 17, 64)
     for pool, expected in {"token": tokens[:, 0], "mean": tokens.mean(1)}.items():
-        (layer,) = find_layers(network, ["norm"], images, pool)
+        (layer,) = get_layers(record(network, images), ["norm"], pool)
         evidence = ddeep.gather(network, [(images, torch.tensor([0, 1]))], layer=layer)
         torch.testing.assert_close(evidence.responses, expected.detach(), rtol=1e-4, atol=1e-5)
 

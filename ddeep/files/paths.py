@@ -1,0 +1,45 @@
+"""Where results and caches live."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from ..errors import CacheError
+
+
+def cache_root() -> Path:
+    """The folder of all caches: ``$DDEEP_CACHE``, or the user's cache folder."""
+    chosen = os.environ.get("DDEEP_CACHE")
+    return Path(chosen) if chosen else user_cache_path("ddeep")
+
+
+@contextmanager
+def cache_writing(path: Path) -> Iterator[None]:
+    """Turn an OSError into an error that says how to put the cache elsewhere."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CacheError(
+            f"Cannot write to the cache, {path}: {reason}. Free the space, or set DDEEP_CACHE to another folder."
+        ) from error
+
+
+def default_out(*parts: object) -> Path:
+    """A result's folder of its own: ``runs/<time>-<part>-<part>…``, numbered where another one took that second."""
+    name = "-".join([time.strftime("%Y%m%d-%H%M%S"), *(str(part).replace("/", "-") for part in parts)])
+    return next(place for place in beside(Path("runs") / name) if not os.path.lexists(place))
+
+
+def beside(out: Path) -> Iterator[Path]:
+    """``out``, then ``out``-2, ``out``-3 and so on."""
+    yield out
+    for number in itertools.count(2):
+        yield out.with_name(f"{out.name}-{number}")

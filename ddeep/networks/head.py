@@ -1,0 +1,73 @@
+"""The head of a network: its final linear layer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from .layer import Layer, close, get_module
+from .trace import Recording
+
+FEEDS_TOLERANCE = 1e-4
+
+
+class Head(NamedTuple):
+    """A linear layer's parameters, ``weight`` ``(C, K)`` and ``bias`` ``(C,)``: whoever knows both, knows the logits.
+
+    Equal where all numbers are.
+    """
+
+    weight: Float[Tensor, "c k"]
+    bias: Float[Tensor, " c"]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Head) and all(map(torch.equal, self, other))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.weight.shape))
+
+    @classmethod
+    def of(cls, linear: nn.Linear) -> Head:
+        """The parameters of ``linear``; the bias is zeros where it has none."""
+        weight = linear.weight.detach()
+        return cls(weight, torch.zeros_like(weight[:, 0]) if linear.bias is None else linear.bias.detach())
+
+
+def get_head(module: nn.Module, name: str) -> nn.Linear:
+    """The final linear layer called ``name``, or an error that says what it is instead."""
+    found = get_module(module, name, "head")
+    if isinstance(found, nn.Linear):
+        return found
+    raise ConfigError(f"The head {name!r} is a {type(found).__name__}; only a final nn.Linear can be decomposed.")
+
+
+def set_head(module: nn.Module, name: str, weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"]) -> None:
+    """Put other parameters into the final linear layer called ``name``."""
+    linear = get_head(module, name)
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+
+
+def last_linear(module: nn.Module) -> str:
+    """Name of the last ``nn.Linear``, for modules nobody has described."""
+    names = [name for name, m in module.named_modules() if isinstance(m, nn.Linear)]
+    if not names:
+        raise ConfigError(f"{type(module).__name__} has no nn.Linear, so it has no head to decompose.")
+    return str(names[-1])
+
+
+def head_if_fed(recording: Recording, name: str, layer: Layer) -> Head | None:
+    """The parameters of the head ``name`` if the pooled responses of ``layer`` are its input, to 1e-4; else None."""
+    linear = get_head(recording.module, name)
+    call, responses = recording.last.get(name), recording.responses(layer)
+    if call is None or call.given is None or responses is None or not close(responses, call.given, FEEDS_TOLERANCE):
+        return None
+    return Head.of(linear)
