@@ -21,6 +21,7 @@ from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.metrics import pmi
 from tests.evidence import evidence_of
 from tests.reference import filter_images, knockout
+from tests.reference.class_selectivity import class_selectivity
 
 CLASSES, FILTERS, IMAGES = 4, 7, 60
 
@@ -72,6 +73,14 @@ def test_a_filter_of_one_class_is_precise_and_covers_it() -> None:
     assert figure("precision", batch, own)["mean"] == 100
     assert figure("coverage", batch, own)["mean"] == 100
     assert figure("class-independence", batch) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("absent", [None, 2])
+def test_class_selectivity(batch: ResponseBatch, absent: int | None) -> None:
+    if absent is not None:
+        batch = replace(batch, labels=torch.where(batch.labels == absent, 1, batch.labels))
+    expected = class_selectivity(batch.responses.tolist(), batch.labels.tolist())
+    assert figure("class-selectivity", batch) == pytest.approx(expected, rel=1e-9)
 
 
 def test_class_independence(batch: ResponseBatch) -> None:
