@@ -62,3 +62,16 @@ def test_every_reference_exists_and_is_compared_with(module: str, function: str)
 
 def test_every_link_within_the_page_leads_to_a_heading() -> None:
     assert set(re.findall(r"\]\(#([^)]+)\)", PAGE)) <= set(anchors())
+
+
+def test_every_citation_names_a_section() -> None:
+    """As ``(docs/mathematics.md, Refit)``, on one line, in the code and the tests."""
+    sources = [path for part in ("ddeep", "ddeep_plugins_builtin", "tests") for path in (ROOT / part).rglob("*.py")]
+    cited = {
+        section
+        for path in sources
+        if path != Path(__file__)
+        for section in re.findall(r"\(docs/mathematics\.md, (.*)", path.read_text(encoding="utf-8"))
+    }
+    assert cited
+    assert {section.partition(")")[0] for section in cited} <= set(HEADINGS)

@@ -1,4 +1,4 @@
-"""The refit: a minimum of the objective of DESIGN's section 3, wherever the responses are and however they are read."""
+"""The refit: a minimum of its objective (docs/mathematics.md, Refit), wherever and however the responses are read."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Packed: TypeAlias = Float[Tensor, "h p m1"]
 
 
 class HeadProblems:
-    """Mean cross-entropy + (l2/2)·ΣW² of one head for each of ``masks`` (DESIGN section 3).
+    """Mean cross-entropy + (l2/2)·ΣW² of one head for each of ``masks`` (docs/mathematics.md, Refit).
 
     Packed parameters ``(H, P, m + 1)`` hold, for each of the P classes that have images, its own weights and then its
     bias: ``filters`` says which filter a weight belongs to, and ``used`` is 0 where a class has fewer filters than the

@@ -22,7 +22,8 @@ def knockout(
 ) -> Int64[Tensor, "c k"]:
     """Correct images of every class with each filter's response set to zero, exactly.
 
-    Knocking out filter j changes the logits by −W[:, j]·r_j, so the table needs no forward pass (DESIGN section 3).
+    Knocking out filter j changes the logits by −W[:, j]·r_j, so the table needs no forward pass
+    (docs/mathematics.md, Knocking out a filter).
     """
     classes, filters = weight.shape
     right = torch.zeros(classes, filters, dtype=torch.int64)

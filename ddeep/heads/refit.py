@@ -42,7 +42,7 @@ def refit(
     l2: float = L2,
     tolerance: float = GRADIENT_TOLERANCE,
 ) -> Refit:
-    """Minimise mean cross-entropy + (l2/2)·ΣW² over the masked weights and the free biases (DESIGN section 3).
+    """Minimise mean cross-entropy + (l2/2)·ΣW² over the masked weights and free biases (docs/mathematics.md, Refit).
 
     Starts from ``weight`` and ``bias``; full-batch L-BFGS to a gradient max-norm of ``tolerance``, with a warning where
     it is not reached in 2,000 steps, or fewer (but 100) where one is costly. Classes without images keep their rows as

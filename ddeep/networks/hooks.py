@@ -97,7 +97,8 @@ class ResponseHooks:
     def run_with_gradients(self, images: Tensor, labels: Int64[Tensor, " n"]) -> tuple[Tensor, dict[str, Tensor]]:
         """Run forward and backward; return the logits and, by layer, gradient times activation ``(N, K)``.
 
-        The gradient is that of each image's true logit, the sum runs over positions (DESIGN section 3).
+        The gradient is that of each image's true logit, the sum runs over positions
+        (docs/mathematics.md, Gradient times activation).
         """
         with torch.enable_grad():
             logits = self.run(images.detach().requires_grad_())
