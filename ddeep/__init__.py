@@ -6,7 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._platform import repair_torchvision_imports
-from .errors import DdeepError
+from .errors import (
+    CacheError,
+    ConfigError,
+    DataError,
+    DdeepError,
+    PluginError,
+    SelectionError,
+    TrainingError,
+    WeightsError,
+)
 from .provenance import VERSION
 from .registry.hookspecs import hookimpl
 from .registry.specs import DatasetSpec, MetricSpec, ModelFamily, ModelSpec, RegularizerSpec, StrategySpec, WeightsSpec
@@ -14,6 +23,8 @@ from .registry.specs import DatasetSpec, MetricSpec, ModelFamily, ModelSpec, Reg
 if TYPE_CHECKING:
     from .api import decompose, evaluate, gather, load, measure, refit, select
     from .data.images import FileImages, TensorImages
+    from .heads.decomposed import DecomposedLinear
+    from .networks.layer import Layer
     from .selections.selection import Selection
 
 __version__ = VERSION
@@ -27,22 +38,33 @@ _LAZY = {
     "measure": "api",
     "refit": "api",
     "select": "api",
+    "DecomposedLinear": "heads.decomposed",
     "FileImages": "data.images",
+    "Layer": "networks.layer",
     "TensorImages": "data.images",
     "Selection": "selections.selection",
 }
 
 __all__ = [
+    "CacheError",
+    "ConfigError",
+    "DataError",
     "DatasetSpec",
     "DdeepError",
+    "DecomposedLinear",
     "FileImages",
+    "Layer",
     "MetricSpec",
     "ModelFamily",
     "ModelSpec",
+    "PluginError",
     "RegularizerSpec",
     "Selection",
+    "SelectionError",
     "StrategySpec",
     "TensorImages",
+    "TrainingError",
+    "WeightsError",
     "WeightsSpec",
     "decompose",
     "evaluate",

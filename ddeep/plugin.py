@@ -1,0 +1,209 @@
+"""All that the author of a plugin needs; whatever is not here or in ``ddeep`` is ddeep's own and may change.
+
+Imported on first use: a plugin that is only listed must not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigError, DataError, DdeepError, PluginError, SelectionError, WeightsError
+from .registry.hookspecs import hookimpl
+from .registry.specs import (
+    DatasetSpec,
+    Interpolation,
+    MetricSpec,
+    ModelFamily,
+    ModelSpec,
+    Pool,
+    RegularizerSpec,
+    StrategySpec,
+    WeightsSpec,
+)
+
+if TYPE_CHECKING:
+    from .data.class_folders import class_folders, open_annotated, open_class_folders, require_classes
+    from .data.images import FileImages, Images, TensorImages
+    from .data.pixel_cache import are_small, as_tensor_images
+    from .evidence.class_means import class_means, other_means
+    from .evidence.context import Context, Replay, View
+    from .evidence.evidence import Evidence, gather_kept
+    from .files.atomic import sha256_of, written_whole
+    from .files.downloads import DownloadError, download, matches, offline
+    from .files.pickles import BoundsError, check_pickle
+    from .heads.ablation import essentiality, knockout, noise_draws
+    from .heads.accuracy import accuracy_by_class, confusion, predict
+    from .heads.refit import L2
+    from .networks.head import Head
+    from .networks.layer import Layer
+    from .networks.weights import load_strictly, load_weights
+    from .selections.k import K
+    from .selections.measure import SplitEvidence
+    from .selections.selection import Selection, rank_filters
+    from .statistics.basic import (
+        ClassCounts,
+        ClassSquares,
+        ClassSums,
+        Confusion,
+        Extremes,
+        GradientSums,
+        MagnitudeSums,
+        MassHistogram,
+        MassTopCounts,
+        TopCounts,
+        ZeroSums,
+    )
+    from .statistics.batch import ResponseBatch, exact_device
+    from .statistics.histograms import ClassHistogram, Histogram, RankSums
+    from .statistics.statistic import Statistic, accumulator
+    from .statistics.top_images import TopImages
+
+# The modules that these names are imported from on first use.
+_LAZY = {
+    "class_folders": "data.class_folders",
+    "open_annotated": "data.class_folders",
+    "open_class_folders": "data.class_folders",
+    "require_classes": "data.class_folders",
+    "FileImages": "data.images",
+    "Images": "data.images",
+    "TensorImages": "data.images",
+    "are_small": "data.pixel_cache",
+    "as_tensor_images": "data.pixel_cache",
+    "class_means": "evidence.class_means",
+    "other_means": "evidence.class_means",
+    "Context": "evidence.context",
+    "Replay": "evidence.context",
+    "View": "evidence.context",
+    "Evidence": "evidence.evidence",
+    "gather_kept": "evidence.evidence",
+    "sha256_of": "files.atomic",
+    "written_whole": "files.atomic",
+    "DownloadError": "files.downloads",
+    "download": "files.downloads",
+    "matches": "files.downloads",
+    "offline": "files.downloads",
+    "BoundsError": "files.pickles",
+    "check_pickle": "files.pickles",
+    "essentiality": "heads.ablation",
+    "knockout": "heads.ablation",
+    "noise_draws": "heads.ablation",
+    "accuracy_by_class": "heads.accuracy",
+    "confusion": "heads.accuracy",
+    "predict": "heads.accuracy",
+    "L2": "heads.refit",
+    "Head": "networks.head",
+    "Layer": "networks.layer",
+    "load_strictly": "networks.weights",
+    "load_weights": "networks.weights",
+    "K": "selections.k",
+    "SplitEvidence": "selections.measure",
+    "Selection": "selections.selection",
+    "rank_filters": "selections.selection",
+    "ClassCounts": "statistics.basic",
+    "ClassSquares": "statistics.basic",
+    "ClassSums": "statistics.basic",
+    "Confusion": "statistics.basic",
+    "Extremes": "statistics.basic",
+    "GradientSums": "statistics.basic",
+    "MagnitudeSums": "statistics.basic",
+    "MassHistogram": "statistics.basic",
+    "MassTopCounts": "statistics.basic",
+    "TopCounts": "statistics.basic",
+    "ZeroSums": "statistics.basic",
+    "ResponseBatch": "statistics.batch",
+    "exact_device": "statistics.batch",
+    "ClassHistogram": "statistics.histograms",
+    "Histogram": "statistics.histograms",
+    "RankSums": "statistics.histograms",
+    "Statistic": "statistics.statistic",
+    "accumulator": "statistics.statistic",
+    "TopImages": "statistics.top_images",
+}
+
+__all__ = [
+    "L2",
+    "BoundsError",
+    "ClassCounts",
+    "ClassHistogram",
+    "ClassSquares",
+    "ClassSums",
+    "ConfigError",
+    "Confusion",
+    "Context",
+    "DataError",
+    "DatasetSpec",
+    "DdeepError",
+    "DownloadError",
+    "Evidence",
+    "Extremes",
+    "FileImages",
+    "GradientSums",
+    "Head",
+    "Histogram",
+    "Images",
+    "Interpolation",
+    "K",
+    "Layer",
+    "MagnitudeSums",
+    "MassHistogram",
+    "MassTopCounts",
+    "MetricSpec",
+    "ModelFamily",
+    "ModelSpec",
+    "PluginError",
+    "Pool",
+    "RankSums",
+    "RegularizerSpec",
+    "Replay",
+    "ResponseBatch",
+    "Selection",
+    "SelectionError",
+    "SplitEvidence",
+    "Statistic",
+    "StrategySpec",
+    "TensorImages",
+    "TopCounts",
+    "TopImages",
+    "View",
+    "WeightsError",
+    "WeightsSpec",
+    "ZeroSums",
+    "accumulator",
+    "accuracy_by_class",
+    "are_small",
+    "as_tensor_images",
+    "check_pickle",
+    "class_folders",
+    "class_means",
+    "confusion",
+    "download",
+    "essentiality",
+    "exact_device",
+    "gather_kept",
+    "hookimpl",
+    "knockout",
+    "load_strictly",
+    "load_weights",
+    "matches",
+    "noise_draws",
+    "offline",
+    "open_annotated",
+    "open_class_folders",
+    "other_means",
+    "predict",
+    "rank_filters",
+    "require_classes",
+    "sha256_of",
+    "written_whole",
+]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_LAZY[name]}", __package__), name)

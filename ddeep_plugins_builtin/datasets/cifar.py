@@ -13,13 +13,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ddeep.data.class_folders import open_class_folders, require_classes
-from ddeep.data.images import TensorImages
-from ddeep.data.pixel_cache import as_tensor_images
-from ddeep.errors import DataError
-from ddeep.files.atomic import sha256_of, written_whole
-from ddeep.files.downloads import DownloadError, download, matches
-from ddeep.files.pickles import BoundsError, check_pickle
+from ddeep.plugin import (
+    BoundsError,
+    DataError,
+    DownloadError,
+    TensorImages,
+    as_tensor_images,
+    check_pickle,
+    download,
+    matches,
+    open_class_folders,
+    require_classes,
+    sha256_of,
+    written_whole,
+)
 
 
 @dataclass(frozen=True)

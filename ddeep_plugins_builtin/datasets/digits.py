@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ddeep.data.images import TensorImages
+from ddeep.plugin import TensorImages
 
 _SIDE = 32
 _TEST_EVERY = 5  # every fifth image of each digit is for testing: 364 of 1,797

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ddeep.data.class_folders import class_folders, open_class_folders, require_classes
-from ddeep.data.images import FileImages, Images
-from ddeep.data.pixel_cache import are_small, as_tensor_images
-from ddeep.errors import DataError
+from ddeep.plugin import (
+    DataError,
+    FileImages,
+    Images,
+    are_small,
+    as_tensor_images,
+    class_folders,
+    open_class_folders,
+    require_classes,
+)
 
 
 def open_folder(data_dir: Path, split: str) -> Images:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from ddeep.data.class_folders import open_annotated, open_class_folders
-from ddeep.data.images import FileImages
-from ddeep.errors import DataError
+from ddeep.plugin import DataError, FileImages, open_annotated, open_class_folders
 
 from .wordnet import imagenet_ids, imagenet_names
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ddeep.data.class_folders import class_folders, open_annotated, open_class_folders
-from ddeep.data.images import Images
-from ddeep.data.pixel_cache import are_small, as_tensor_images
-from ddeep.errors import DataError
+from ddeep.plugin import (
+    DataError,
+    Images,
+    are_small,
+    as_tensor_images,
+    class_folders,
+    open_annotated,
+    open_class_folders,
+)
 
 from .wordnet import names_of
 

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from ddeep.errors import DataError
+from ddeep.plugin import DataError
 
 
 @cache

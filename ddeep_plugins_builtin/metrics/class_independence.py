@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from ddeep.evidence.context import Context
-from ddeep.selections.measure import SplitEvidence
-from ddeep.selections.selection import Selection
-from ddeep.statistics.basic import ClassSums, Extremes
-from ddeep.statistics.statistic import Statistic
+from ddeep.plugin import ClassSums, Context, Extremes, Selection, SplitEvidence, Statistic
 
 
 def needs(split: str) -> list[Statistic]:

@@ -7,12 +7,7 @@ import warnings
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
-from ddeep.selections.measure import SplitEvidence
-from ddeep.selections.selection import Selection
-from ddeep.statistics.basic import ClassSums, Extremes
-from ddeep.statistics.statistic import Statistic
+from ddeep.plugin import ClassSums, Context, Evidence, Extremes, Selection, SplitEvidence, Statistic
 
 EPSILON = 1e-7
 

@@ -7,9 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
-from ddeep.evidence.context import Context
-from ddeep.selections.measure import SplitEvidence
-from ddeep.selections.selection import Selection
+from ddeep.plugin import Context, Selection, SplitEvidence
 
 MOST = 10_000  # images a mixture is fitted to; more change the third digit at most
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddeep.evidence.context import Context
-from ddeep.selections.measure import SplitEvidence
-from ddeep.selections.selection import Selection
+from ddeep.plugin import Context, Selection, SplitEvidence
 
 from .precision import most_exciting
 

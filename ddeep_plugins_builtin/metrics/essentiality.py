@@ -8,12 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ddeep.evidence.context import Context, Replay
-from ddeep.heads.ablation import essentiality, noise_draws
-from ddeep.heads.accuracy import confusion
-from ddeep.networks.layer import Layer
-from ddeep.selections.measure import SplitEvidence
-from ddeep.selections.selection import Selection
+from ddeep.plugin import Context, Layer, Replay, Selection, SplitEvidence, confusion, essentiality, noise_draws
 
 DRAWS = 5
 

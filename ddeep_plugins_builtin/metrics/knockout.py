@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddeep.evidence.context import Context
-from ddeep.heads.ablation import knockout
-from ddeep.heads.accuracy import accuracy_by_class, confusion, predict
-from ddeep.selections.measure import SplitEvidence
-from ddeep.selections.selection import Selection
+from ddeep.plugin import Context, Selection, SplitEvidence, accuracy_by_class, confusion, knockout, predict
 
 
 def measure(evidence: SplitEvidence, selection: Selection | None, context: Context) -> dict[str, Any]:  # noqa: ARG001

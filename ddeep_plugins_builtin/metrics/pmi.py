@@ -6,11 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import gather_kept
-from ddeep.selections.measure import SplitEvidence
-from ddeep.selections.selection import Selection
-from ddeep.statistics.basic import TopCounts
+from ddeep.plugin import Context, Selection, SplitEvidence, TopCounts, gather_kept
 
 CELLS = 2**22  # numbers of a block of pairs at once
 

@@ -8,10 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
-from ddeep.selections.measure import SplitEvidence
-from ddeep.selections.selection import Selection
+from ddeep.plugin import Context, Evidence, Selection, SplitEvidence
 
 
 def most_exciting(evidence: Evidence, c: int, filters: tuple[int, ...]) -> Bool[Tensor, "n f"]:

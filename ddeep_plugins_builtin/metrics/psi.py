@@ -6,12 +6,7 @@ from typing import Any
 
 import torch
 
-from ddeep.errors import ConfigError
-from ddeep.evidence.context import Context
-from ddeep.selections.measure import SplitEvidence
-from ddeep.selections.selection import Selection
-from ddeep.statistics.basic import MassHistogram
-from ddeep.statistics.statistic import Statistic
+from ddeep.plugin import ConfigError, Context, MassHistogram, Selection, SplitEvidence, Statistic
 
 MASS = 0.5
 

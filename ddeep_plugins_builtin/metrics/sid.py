@@ -8,9 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ddeep.evidence.context import Context
-from ddeep.selections.measure import SplitEvidence
-from ddeep.selections.selection import Selection
+from ddeep.plugin import Context, Selection, SplitEvidence
 
 LEAST = 1e-5  # mean |activation| below which a map counts as that dark
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ddeep.registry.hookspecs import hookimpl
-from ddeep.registry.specs import ModelFamily, ModelSpec
+from ddeep.plugin import ModelFamily, ModelSpec, hookimpl
 
 from . import cifar_specs, families
 

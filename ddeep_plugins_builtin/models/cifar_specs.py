@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ddeep.registry.specs import ModelSpec, WeightsSpec
+from ddeep.plugin import ModelSpec, WeightsSpec
 
 _SOURCE = "He et al., Deep residual learning for image recognition, CVPR 2016, section 4.2"
 _PUBLISHED_SOURCE = "github.com/akamaster/pytorch_resnet_cifar10 (Yerlan Idelbayev, BSD-2-Clause)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ddeep.registry.specs import ModelFamily, ModelSpec, WeightsSpec
+from ddeep.plugin import ModelFamily, ModelSpec, WeightsSpec
 
 _HERE = "ddeep_plugins_builtin.models"
 

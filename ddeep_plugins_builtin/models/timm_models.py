@@ -12,9 +12,7 @@ from timm.models import PretrainedCfg, get_pretrained_cfg, is_model, list_pretra
 from torch import Tensor, nn
 from torch.nn import ModuleList
 
-from ddeep.errors import WeightsError
-from ddeep.files.downloads import offline
-from ddeep.registry.specs import Interpolation, ModelSpec, WeightsSpec
+from ddeep.plugin import Interpolation, ModelSpec, WeightsError, WeightsSpec, offline
 
 from .one_head import with_one_linear_head
 

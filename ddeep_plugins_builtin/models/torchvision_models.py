@@ -10,9 +10,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision import models
 
-from ddeep.errors import WeightsError
-from ddeep.files.downloads import offline
-from ddeep.registry.specs import Interpolation, ModelSpec, WeightsSpec
+from ddeep.plugin import Interpolation, ModelSpec, WeightsError, WeightsSpec, offline
 
 _INTERPOLATIONS: dict[str, Interpolation] = {"bilinear": "bilinear", "bicubic": "bicubic", "nearest": "nearest"}
 

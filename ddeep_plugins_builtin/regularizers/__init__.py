@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ddeep.registry.hookspecs import hookimpl
-from ddeep.registry.specs import RegularizerSpec
+from ddeep.plugin import RegularizerSpec, hookimpl
 
 _HERE = __name__
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddeep.errors import ConfigError
+from ddeep.plugin import ConfigError
 
 
 def build(

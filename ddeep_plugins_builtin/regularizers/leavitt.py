@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.errors import ConfigError
+from ddeep.plugin import ConfigError
 from ddeep_plugins_builtin.metrics.class_selectivity import index
 
 Responses = Mapping[str, Tensor]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ddeep.registry.hookspecs import hookimpl
-from ddeep.registry.specs import StrategySpec
+from ddeep.plugin import StrategySpec, hookimpl
 
 _PAPER = "Badola et al., Decomposing the deep: finding class-specific filters in deep CNNs, NCAA 35(18), 2023"
 _MORCOS = "Morcos et al., On the importance of single directions for generalization, ICLR 2018"

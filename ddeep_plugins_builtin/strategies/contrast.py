@@ -7,12 +7,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from ddeep.evidence.class_means import class_means, other_means
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
-from ddeep.selections.k import K
-from ddeep.statistics.basic import ClassSums
-from ddeep.statistics.statistic import Statistic
+from ddeep.plugin import ClassSums, Context, Evidence, K, Statistic, class_means, other_means
 
 
 def needs(ks: Sequence[K]) -> list[Statistic]:  # noqa: ARG001

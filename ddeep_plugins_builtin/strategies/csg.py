@@ -7,14 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddeep.errors import SelectionError
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
-from ddeep.networks.head import Head
-from ddeep.selections.k import K
-from ddeep.selections.selection import Selection
-from ddeep.statistics.basic import ClassSums
-from ddeep.statistics.statistic import Statistic
+from ddeep.plugin import ClassSums, Context, Evidence, Head, K, Selection, SelectionError, Statistic
 from ddeep_plugins_builtin.regularizers.csg import excess, project
 
 LEARNED = "csg.gate"  # its name among what training with the regularizer csg has left with the weights

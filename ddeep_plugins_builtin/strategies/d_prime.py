@@ -7,11 +7,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
-from ddeep.selections.k import K
-from ddeep.statistics.basic import ClassSquares, ClassSums
-from ddeep.statistics.statistic import Statistic
+from ddeep.plugin import ClassSquares, ClassSums, Context, Evidence, K, Statistic
 
 EPSILON = 1e-7
 

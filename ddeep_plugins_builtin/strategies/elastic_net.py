@@ -15,10 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ddeep.errors import ConfigError
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
-from ddeep.selections.k import K
+from ddeep.plugin import ConfigError, Context, Evidence, K
 
 from .training_set import TrainingSet, training_set
 

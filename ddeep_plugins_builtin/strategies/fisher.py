@@ -7,12 +7,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from ddeep.evidence.class_means import class_means
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
-from ddeep.selections.k import K
-from ddeep.statistics.basic import GradientSums
-from ddeep.statistics.statistic import Statistic
+from ddeep.plugin import Context, Evidence, GradientSums, K, Statistic, class_means
 
 
 def needs(ks: Sequence[K]) -> list[Statistic]:  # noqa: ARG001

@@ -8,11 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
-from ddeep.selections.k import K
-from ddeep.statistics.histograms import ClassHistogram
-from ddeep.statistics.statistic import Statistic
+from ddeep.plugin import ClassHistogram, Context, Evidence, K, Statistic
 
 BINS = 16
 

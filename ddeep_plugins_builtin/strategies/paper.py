@@ -8,12 +8,17 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
-from ddeep.selections.k import K
-from ddeep.selections.selection import Selection, rank_filters
-from ddeep.statistics.basic import MagnitudeSums, MassTopCounts, TopCounts
-from ddeep.statistics.statistic import Statistic
+from ddeep.plugin import (
+    Context,
+    Evidence,
+    K,
+    MagnitudeSums,
+    MassTopCounts,
+    Selection,
+    Statistic,
+    TopCounts,
+    rank_filters,
+)
 
 
 def needs(ks: Sequence[K]) -> list[Statistic]:

@@ -7,13 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.errors import ConfigError
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
-from ddeep.heads.refit import L2
-from ddeep.networks.head import Head
-from ddeep.selections.k import K
-from ddeep.selections.selection import Selection
+from ddeep.plugin import L2, ConfigError, Context, Evidence, Head, K, Selection
 
 from .sparse_head import Objective, SparseHead, Table, fit, shares
 from .training_set import TrainingSet, training_set

@@ -7,11 +7,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
-from ddeep.selections.k import K
-from ddeep.statistics.histograms import RankSums
-from ddeep.statistics.statistic import Statistic
+from ddeep.plugin import Context, Evidence, K, RankSums, Statistic
 
 BINS = 4096
 

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
+from ddeep.plugin import Context, Evidence
 
 MOST_IMAGES = 100_000
 

@@ -10,12 +10,7 @@ from captum.attr import IntegratedGradients
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.evidence.context import Context
-from ddeep.evidence.evidence import Evidence
-from ddeep.networks.head import Head
-from ddeep.selections.k import K
-from ddeep.selections.measure import SplitEvidence
-from ddeep.selections.selection import Selection
+from ddeep.plugin import Context, Evidence, Head, K, Selection, SplitEvidence
 
 STEPS = 32  # of Gauss-Legendre quadrature: the softmax along a line is smooth
 _CHUNK = 64  # images at once: STEPS copies of each are in memory

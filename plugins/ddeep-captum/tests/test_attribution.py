@@ -6,7 +6,7 @@ from ddeep_captum.attribution import attributions
 from torch import Tensor, nn
 
 import ddeep
-from ddeep.networks.head import Head
+from ddeep.plugin import Head
 
 CLASSES, FILTERS = 4, 6
 

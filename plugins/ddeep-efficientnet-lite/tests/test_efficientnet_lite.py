@@ -10,7 +10,7 @@ import torch
 from ddeep_efficientnet_lite import build, ddeep_models
 from PIL import Image
 
-from ddeep.networks.weights import load_strictly, load_weights
+from ddeep.plugin import load_strictly, load_weights
 
 (SPEC,) = ddeep_models()
 (WEIGHTS,) = SPEC.weights

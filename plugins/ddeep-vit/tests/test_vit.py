@@ -1,19 +1,17 @@
 """Filters that are token channels, from the packaged weights to a decomposed head."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from ddeep_vit import build, ddeep_models
 
 import ddeep
-from ddeep.experiments.run import run
-from ddeep.experiments.settings import RunConfig
-from ddeep.networks.anatomy import get_layers
-from ddeep.networks.trace import example_images, record
-from ddeep.networks.weights import load_strictly, load_weights
+from ddeep.plugin import load_strictly, load_weights
 
 (SPEC,) = ddeep_models()
 
@@ -26,18 +24,24 @@ def network() -> torch.nn.Module:
 
 
 def test_responses_are_the_class_token_or_the_mean_of_all_tokens(network: torch.nn.Module) -> None:
-    images = example_images(network, 32)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     tokens = network.forward_features(images)
     assert tokens.shape == (2, 17, 64)
     for pool, expected in {"token": tokens[:, 0], "mean": tokens.mean(1)}.items():
-        (layer,) = get_layers(record(network, images), ["norm"], pool)
-        evidence = ddeep.gather(network, [(images, torch.tensor([0, 1]))], layer=layer)
+        evidence = ddeep.gather(network, [(images, torch.tensor([0, 1]))], layer=ddeep.Layer("norm", pool))
         torch.testing.assert_close(evidence.responses, expected.detach(), rtol=1e-4, atol=1e-5)
 
 
+def run(out: Path, *words: str) -> Any:
+    """The document of `ddeep run` on the digits, or what it says on stderr where it fails."""
+    command = [sys.executable, "-m", "ddeep", "run", "--model", "vit-mini", "--k", "8", "--out", str(out), "--json"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False, cwd=out.parent)
+    return json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+
 def test_a_run_on_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DDEEP_CACHE", str(tmp_path))
-    document = run(RunConfig(model="vit-mini", strategy="paper", k=8)).document
+    monkeypatch.setenv("DDEEP_CACHE", str(tmp_path / "cache"))
+    document = run(tmp_path / "run", "--strategy", "paper")
     assert (document["layer"], document["head"], document["dataset"]) == ("norm", "head", "digits")
     assert document["accuracy"]["full"] > 95
     assert document["accuracy"]["refit"] > document["accuracy"]["decomposed"]
@@ -47,14 +51,13 @@ def test_a_run_on_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_strategies_for_non_negative_responses_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DDEEP_CACHE", str(tmp_path))
-    with pytest.raises(ddeep.DdeepError, match="non-negative"):
-        run(RunConfig(model="vit-mini", strategy="selectivity", k=8))
+    monkeypatch.setenv("DDEEP_CACHE", str(tmp_path / "cache"))
+    assert "non-negative" in run(tmp_path / "run", "--strategy", "selectivity")
 
 
 def test_inner_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DDEEP_CACHE", str(tmp_path))
-    document = run(RunConfig(model="vit-mini", strategy="paper", k=8, layer="blocks.1.mlp.act")).document
+    monkeypatch.setenv("DDEEP_CACHE", str(tmp_path / "cache"))
+    document = run(tmp_path / "run", "--strategy", "paper", "--layer", "blocks.1.mlp.act")
     assert all(len(row["filters"]) == 8 and max(row["filters"]) < 128 for row in document["per_class"])
     assert document["accuracy"]["decomposed"] is None  # the layer does not feed the head
 
