@@ -27,7 +27,7 @@ lint:
 
 faults:
 	@sh scripts/environment test
-	.venv/bin/python -m tests.faults.harness $(FAULT_ARGS)
+	.venv/bin/python -m tests.robustness.faults.harness $(FAULT_ARGS)
 
 bench:
 	@sh scripts/environment test
@@ -35,4 +35,4 @@ bench:
 
 fuzz:
 	@sh scripts/environment test
-	.venv/bin/python -m tests.fuzz.harness $(FUZZ_ARGS)
+	.venv/bin/python -m tests.robustness.fuzz.harness $(FUZZ_ARGS)

@@ -22,16 +22,16 @@ KEPT = ("torch", "torchvision")
 ENDS = {"lowest": "lowest-direct", "newest": "highest"}
 # What touches every dependency: settings, weights, images, metrics, figures, reports, the command line, training.
 SMOKE = (
-    "tests/test_checkpoints.py",
-    "tests/test_selection.py",
-    "tests/test_decoding.py",
-    "tests/test_refitting.py",
-    "tests/test_cli_shell.py",
-    "tests/test_train_command.py",
+    "tests/networks/test_state_dicts.py",
+    "tests/selections/test_selection.py",
+    "tests/data/test_decoding.py",
+    "tests/heads/test_refit.py",
+    "tests/cli/test_shell.py",
+    "tests/experiments/test_train.py",
     "tests/builtin/test_metrics.py",
     "tests/builtin/test_one_head.py",
-    "tests/golden",
-    "tests/report/test_findings.py",
+    "tests/known/golden",
+    "tests/reports/test_findings.py",
 )
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-from tests import checking
-from tests.helpers import Distributions, Outcome
+from tests.support import checking
+from tests.support.helpers import Distributions, Outcome
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes of tests, which share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")

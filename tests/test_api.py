@@ -18,7 +18,7 @@ from ddeep.statistics.basic import MassTopCounts, TopCounts
 from tests.reference.counts import mass_top_counts, top_counts
 from tests.reference.mutual_information import pairwise
 from tests.reference.psi import psi
-from tests.toys import CLASSES, FILTERS, Toy, pictures, pooled, toy
+from tests.support.toys import CLASSES, FILTERS, Toy, pictures, pooled, toy
 
 
 def loader(count: int = 40, seed: int = 1, **settings: object) -> DataLoader[tuple[Tensor, Tensor]]:

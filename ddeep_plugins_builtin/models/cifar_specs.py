@@ -42,7 +42,7 @@ def _published(depth: int, sha256: str, accuracy: float) -> WeightsSpec:
     )
 
 
-# Trained by this project: the cards beside the files tell how. scripts/reproduce_weights.py makes them again.
+# Trained by this project: the cards beside the files tell how. studies/reproduce_weights.py makes them again.
 _DIGITS = WeightsSpec(
     "resnet20-digits",
     summary="trained by this project, 99.45 % on the test split of digits",

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import csv
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 
 from ddeep_plugins_builtin.models import timm_models, torchvision_models
-from scripts import architectures
-from scripts.architectures import Record
+from studies import architectures
+from studies.architectures import Record
+from tests.support.paths import ROOT
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 EACH = 5  # families to one that every run looks at
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +12,9 @@ from torch.nn import functional as F
 
 from ddeep.registry.specs import resolve
 from ddeep_plugins_builtin.models import ddeep_models
+from tests.support.paths import ROOT
 
-CHECKPOINT = Path(__file__).parents[2] / "data/weights/resnet20-12fca82f.th"
+CHECKPOINT = ROOT / "data/weights/resnet20-12fca82f.th"
 SPECS = {spec.name: spec for spec in ddeep_models() if spec.name.startswith("resnet") and spec.dataset != "imagenet"}
 
 

@@ -13,8 +13,8 @@ from ddeep.selections.selection import Selection
 from ddeep.statistics.basic import ClassSums
 from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.strategies import csg
-from tests.evidence import evidence_of
 from tests.reference.csg import learned
+from tests.support.evidence import evidence_of
 
 CLASSES, FILTERS, K, IMAGES = 3, 4, 2, 30
 

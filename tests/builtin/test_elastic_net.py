@@ -15,8 +15,8 @@ from ddeep.errors import ConfigError
 from ddeep.evidence.context import Context
 from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.strategies import elastic_net
-from tests.evidence import evidence_of
 from tests.reference import elastic_net as reference
+from tests.support.evidence import evidence_of
 
 FILTERS = 6
 

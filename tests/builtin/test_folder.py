@@ -3,7 +3,7 @@ import pytest
 from ddeep.data.images import FileImages, TensorImages
 from ddeep.errors import DataError
 from ddeep_plugins_builtin.datasets.folder import open_folder
-from tests import pictures
+from tests.support import pictures
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from ddeep.errors import DataError
 from ddeep_plugins_builtin.datasets.imagenet import open_imagenet
 from ddeep_plugins_builtin.datasets.tiny_imagenet import open_tiny_imagenet
 from ddeep_plugins_builtin.datasets.wordnet import imagenet_ids, imagenet_names, names_of
-from tests import pictures
+from tests.support import pictures
 
 TENCH, GOLDFISH, TOILET_PAPER = "n01440764", "n01443537", "n15075141"
 

@@ -19,9 +19,9 @@ from ddeep.selections.measure import SplitEvidence, find_metric, measure, needed
 from ddeep.selections.selection import Selection
 from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.metrics import pmi
-from tests.evidence import evidence_of
 from tests.reference import filter_images, knockout
 from tests.reference.class_selectivity import class_selectivity
+from tests.support.evidence import evidence_of
 
 CLASSES, FILTERS, IMAGES = 4, 7, 60
 

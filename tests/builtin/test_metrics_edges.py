@@ -17,8 +17,8 @@ from ddeep.selections.measure import SplitEvidence, measure, needed
 from ddeep.selections.selection import Selection
 from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.metrics import ddeep_metrics
-from tests.batches import batch_of, rows
-from tests.evidence import evidence_of
+from tests.support.batches import batch_of, rows
+from tests.support.evidence import evidence_of
 
 CLASSES, FILTERS, IMAGES, GONE = 4, 7, 60, 2
 FILTERS_OF = ((0, 3), (1, 2), (5, 4), (3, 6))

@@ -23,8 +23,8 @@ from ddeep_plugins_builtin.strategies.pruned_refit import (
 )
 from ddeep_plugins_builtin.strategies.sparse_head import Objective, SparseHead, fit
 from ddeep_plugins_builtin.strategies.training_set import training_set
-from tests.evidence import evidence_of
 from tests.reference import pruned_refit as reference
+from tests.support.evidence import evidence_of
 
 Problem = tuple[Tensor, Tensor, Tensor]
 

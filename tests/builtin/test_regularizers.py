@@ -27,9 +27,9 @@ from ddeep.statistics.batch import ResponseBatch
 from ddeep.training.regularizers import RegularizerConfig, build_regularizer
 from ddeep_plugins_builtin.regularizers import csg
 from ddeep_plugins_builtin.strategies import csg as csg_strategy
-from tests.helpers import Outcome
 from tests.reference import csg as csg_reference
 from tests.reference import leavitt as leavitt_reference
+from tests.support.helpers import Outcome
 
 Cli = Callable[..., Outcome]
 
@@ -207,7 +207,7 @@ def test_the_strategy_follows_the_trained_gate_and_learns_one_where_there_is_non
 def test_training_with_the_gate_leaves_it_with_the_weights_and_the_strategy_reads_it(
     tmp_path: Path, cli_here: Cli
 ) -> None:
-    from tests.pictures import class_folders
+    from tests.support.pictures import class_folders
 
     for split, count in (("train", 12), ("test", 4)):
         class_folders(tmp_path / "images" / split, {"a": count, "b": count, "c": count}, side=16)

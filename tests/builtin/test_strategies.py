@@ -26,11 +26,11 @@ from ddeep.statistics.batch import ResponseBatch
 from ddeep.statistics.histograms import RankSums
 from ddeep_plugins_builtin.strategies import ddeep_strategies
 from ddeep_plugins_builtin.strategies.filter_norm import last_weighted
-from tests.batches import batch_of, batches, rows
-from tests.effort import examples
-from tests.evidence import evidence_of
 from tests.reference import strategies as reference
 from tests.reference.strategies import Case
+from tests.support.batches import batch_of, batches, rows
+from tests.support.effort import examples
+from tests.support.evidence import evidence_of
 
 CLASSES = 4
 SPECS = list(ddeep_strategies())

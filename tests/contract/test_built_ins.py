@@ -13,8 +13,8 @@ from ddeep.testing import Check, contract
 from ddeep_plugins_builtin.datasets.cifar import _CIFAR10, _CIFAR100
 from tests.contract.broken import broken
 from tests.contract.good import GOOD_DATASET
-from tests.helpers import Distributions
-from tests.pictures import save_picture
+from tests.support.helpers import Distributions
+from tests.support.pictures import save_picture
 
 
 @pytest.fixture(scope="session")

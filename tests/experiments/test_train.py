@@ -1,0 +1,202 @@
+"""``ddeep train`` from the outside: its run directory, kill -9 and --resume, Ctrl-C, several processes, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from ddeep.registry.specs import resolve
+from ddeep_plugins_builtin.models import ddeep_models
+from tests.support.helpers import Outcome
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder dataset: 60 + 12 small noisy images of three colours."""
+    source = torch.Generator().manual_seed(0)
+    for split, count in (("train", 20), ("test", 4)):
+        for label, colour in enumerate(("blue", "green", "red")):
+            folder = tmp_path / "images" / split / colour
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = torch.randint(0, 128, (16, 16, 3), dtype=torch.uint8, generator=source)
+                pixels[:, :, 2 - label] += 100
+                Image.fromarray(pixels.numpy()).save(folder / f"{number}.png")
+    return tmp_path / "images"
+
+
+def options(images: Path, epochs: int = 3) -> list[str]:
+    return [
+        *("--model", "resnet20", "--dataset", "folder", "--data-dir", str(images)),
+        *("--epochs", str(epochs), "--batch-size", "20", "--lr", "0.1", "--device", "cpu"),
+    ]
+
+
+def start(folder: Path, *args: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "ddeep", "train", *args],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    for _ in range(1200):
+        if path.exists():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not appear")
+
+
+def test_a_run_directory_holds_all_there_is_to_know(images: Path, tmp_path: Path, cli_here: Cli) -> None:
+    out = tmp_path / "run"
+    done = cli_here("train", *options(images), "--out", str(out), "--json")
+    assert done.status == 0, done.err
+    document = done.json
+    assert document == json.loads((out / "run.json").read_text())
+    assert document["schema"] == "ddeep.train/1"
+    assert document["status"] == "finished"
+    assert document["classes"] == ["blue", "green", "red"]
+    assert len(document["epochs"]) == document["recipe"]["epochs"] == 3
+    assert document["preprocessing"]["size"] == 16
+    assert sorted(path.name for path in out.iterdir()) == ["curve.png", "history.csv", "model.safetensors", "run.json"]
+    assert len((out / "history.csv").read_text().splitlines()) == 4
+
+    spec = next(spec for spec in ddeep_models() if spec.name == "resnet20")
+    model = resolve(spec.build)(3)
+    model.load_state_dict(load_file(out / "model.safetensors"), strict=True)
+    with safe_open(out / "model.safetensors", "pt") as file:
+        facts = json.loads(file.metadata()["ddeep"])
+    assert facts["preprocessing"] == document["preprocessing"]
+    assert facts["classes"] == document["classes"]
+
+
+@pytest.mark.parametrize("more", [[], ["--regularizer", "leavitt", "--alpha", "-1", "--layers", "*relu*"]])
+def test_killed_at_any_moment_a_run_resumes_to_the_same_file(images: Path, more: list[str], tmp_path: Path) -> None:
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    whole = start(tmp_path, *options(images, 8), *more, "--out", str(straight))
+    victim = start(tmp_path, *options(images, 8), *more, "--out", str(killed))
+    wait_for(killed / "checkpoint.safetensors", victim)
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    assert not (killed / "model.safetensors").exists()
+    assert json.loads((killed / "run.json").read_text())["status"] == "running"
+    resumed = start(tmp_path, "--resume", str(killed))
+    assert resumed.wait(120) == 0, resumed.communicate()
+    assert whole.wait(120) == 0, whole.communicate()
+    for process in (whole, resumed):
+        process.communicate()
+    one, other = load_file(killed / "model.safetensors"), load_file(straight / "model.safetensors")
+    assert [name for name, value in one.items() if not torch.equal(value, other[name])] == []
+    assert (killed / "model.safetensors").read_bytes() == (straight / "model.safetensors").read_bytes()
+    assert not (killed / "checkpoint.safetensors").exists()
+    again = start(tmp_path, "--resume", str(killed))
+    _, err = again.communicate()
+    assert again.returncode == 1
+    assert "nothing to resume" in err
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(tmp_path, *options(images, 200), "--out", str(out))
+    wait_for(out / "checkpoint.safetensors", process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"ddeep train --resume {out}" in err
+    assert "Traceback" not in err
+    assert (out / "checkpoint.safetensors").exists()
+
+
+def test_two_processes_train_one_model(images: Path, tmp_path: Path) -> None:
+    """torchrun's environment, by hand: two processes on the CPU end with one run directory."""
+    out = tmp_path / "run"
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(20_000 + os.getpid() % 20_000),
+        "ACCELERATE_USE_CPU": "true",
+    }
+    command = [sys.executable, "-m", "ddeep", "train", *options(images, 2), "--out", str(out)]
+    processes = [
+        subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    document = json.loads((out / "run.json").read_text())
+    assert document["status"] == "finished"
+    assert document["processes"] == 2
+    assert len(document["epochs"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (["--model", "resnet21"], "resnet20"),
+        (["--dataset", "cifar11"], "cifar10"),
+        (["--precision", "fp7"], "precision"),
+        (["--lr", "-1"], "lr"),
+        (["--epochs", "0"], "epochs"),
+        (["--regularizer", "nothing"], "nothing"),
+        (["--device", "cuda"], "cuda"),
+        (["--batch-size", "20", "--accumulate", "3"], "multiple of 3"),
+        (["--tracker", "wandb"], "wandb"),
+    ],
+)
+def test_bad_input_is_one_line(changes: list[str], named: str, images: Path, tmp_path: Path, cli_here: Cli) -> None:
+    if named == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    done = cli_here("train", *options(images), "--out", str(tmp_path / "run"), *changes)
+    assert done.status == 1
+    assert named in done.err
+    assert "Traceback" not in done.err
+    assert len([line for line in done.err.splitlines() if line.startswith("error")]) == 1
+
+
+def test_results_are_never_overwritten(images: Path, tmp_path: Path, cli_here: Cli) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "precious.txt").write_text("keep")
+    done = cli_here("train", *options(images), "--out", str(out))
+    assert done.status == 1
+    assert "already exists" in done.err
+    assert (out / "precious.txt").read_text() == "keep"
+
+
+def test_resume_takes_no_other_settings(tmp_path: Path, cli_here: Cli) -> None:
+    done = cli_here("train", "--resume", str(tmp_path), "--lr", "0.5")
+    assert done.status == 1
+    assert "lr" in done.err
+    missing = cli_here("train", "--resume", str(tmp_path))
+    assert missing.status == 1
+    assert "run.json" in missing.err

@@ -1,0 +1,152 @@
+"""The page of a comparison: its figures are the document's, it is complete in itself, and a browser shows it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddeep.errors import DataError
+from ddeep.reports import write_report
+from tests.reports.browser import choose, column, complaints, css, one, open_page, opened, press, requests
+from tests.reports.conftest import HOSTILE, LAYERS
+from tests.reports.pages import read, references, visible
+
+
+@pytest.fixture(scope="module")
+def document(comparison: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((comparison / "comparison.json").read_text())
+    return found
+
+
+def test_every_row_with_its_figures(document: dict[str, Any], comparison_page: Path) -> None:
+    head, *rows = read(comparison_page).tables["results"]
+    assert head[:7] == ["layer", "k", "strategy", "refit %", "95 %", "decomposed %", "95 %"]
+    assert len(rows) == len(document["rows"]) == 2 * 2 + 4 * 2
+    for shown, row in zip(rows, document["rows"], strict=True):
+        assert shown[:3] == [row["layer"], str(row["k"]), row["strategy"]]
+        assert (row["refit"] is None) == (row["decomposed"] is None) == (row["layer"] == LAYERS[0])
+        for place, stage in ((3, "refit"), (5, "decomposed")):
+            if row[stage] is None:
+                assert shown[place : place + 2] == ["–", "–"]
+                continue
+            low, high = row[f"{stage}_interval"]
+            assert low <= row[stage] <= high
+            assert shown[place : place + 2] == [f"{row[stage]:.2f}", f"{low:.2f} to {high:.2f}"]
+        cells = dict(zip(head[7:], shown[7:], strict=True))
+        gap = row["essentiality_gap"]
+        assert cells["gap %"] == ("–" if gap is None else f"{gap:.1f}".replace("-", "−"))
+        assert cells["filters"] == str(row["distinct_filters"])
+
+
+def test_the_header_names_the_best(document: dict[str, Any], comparison_page: Path) -> None:
+    text = visible(comparison_page)
+    for stage in ("decomposed", "refit"):
+        best = max(row[stage] for row in document["rows"] if row[stage] is not None)
+        assert f"best {stage}{best:.2f} %" in text
+    assert f"full{document['networks'][0]['full']:.2f} %" in text
+    settings = "--strategies paper,contribution,random,weight --k 2,5 --layers layer2.2,layer3.2"
+    assert f"ddeep compare --model resnet20 {settings}" in text
+
+
+def test_agreement_in_numbers(document: dict[str, Any], comparison_page: Path) -> None:
+    tables = read(comparison_page).tables
+    assert [len(table["strategies"]) for table in document["agreement"]] == [2, 2, 4, 4]
+    for at, agreement in enumerate(document["agreement"]):
+        for kind in ("jaccard", "rank_agreement"):
+            head, *rows = tables[f"heat-{kind}-{at}"]
+            shown = {(row[0], column): cell for row in rows for column, cell in zip(head[1:], row[1:], strict=True)}
+            for first, values in zip(agreement["strategies"], agreement[kind], strict=True):
+                for second, value in zip(agreement["strategies"], values, strict=True):
+                    assert float(shown.pop((first, second)).replace("−", "-")) == pytest.approx(value, abs=0.00501)
+            assert not shown
+
+
+def test_what_was_left_out_and_why(document: dict[str, Any], comparison_page: Path) -> None:
+    assert {(row["strategy"], row["layer"]) for row in document["skipped"]} == {
+        ("contribution", LAYERS[0]),
+        ("weight", LAYERS[0]),
+    }
+    text = visible(comparison_page)
+    for row in document["skipped"]:
+        assert row["reason"] in text
+
+
+def test_it_is_small_and_fetches_nothing(comparison_page: Path) -> None:
+    assert comparison_page.stat().st_size < 1_000_000
+    assert all(r.startswith(("#", "data:")) for r in references(comparison_page.read_text(encoding="utf-8")))
+    page = read(comparison_page)
+    identifiers = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_figures_stand_beside_the_page(comparison_page: Path) -> None:
+    names = {path.name for path in (comparison_page.parent / "figures").iterdir()}
+    stems = ("accuracy-2-layer3.2", "agreement-1-layer2.2", "agreement-2-layer3.2")
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
+
+
+def test_hostile_names_are_shown_as_text(comparison: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "compared"
+    shutil.copytree(comparison, copied)
+    text = (copied / "comparison.json").read_text()
+    for name, harm in zip(("paper", "contribution", "weight"), HOSTILE, strict=False):
+        text = text.replace(json.dumps(name), json.dumps(harm))
+    (copied / "comparison.json").write_text(text)
+    page = read(write_report(copied).page)
+    assert len(page.of("script")) == 1
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert {row[2] for row in page.tables["results"][1:]} == {*HOSTILE[:3], "random"}
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", '{"schema": "ddeep.comparison/99"}', '{"schema": "ddeep.run/1"}'])
+def test_what_is_no_comparison_is_refused(broken: str, tmp_path: Path) -> None:
+    (tmp_path / "comparison.json").write_text(broken)
+    with pytest.raises(DataError, match=r"is not a comparison"):
+        write_report(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with opened(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_silent_offline_and_never_wider_than_the_window(
+    browser: Any, comparison_page: Path, width: int, scheme: str
+) -> None:
+    open_page(browser, comparison_page, width, scheme)
+    assert requests(browser) == [comparison_page.as_uri()]
+    assert complaints(browser) == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    figures = css(browser, "figure svg")
+    assert len(figures) == 3
+    assert all(figure.size["width"] > 200 and figure.size["height"] > 100 for figure in figures)
+
+
+def test_one_k_at_a_time(browser: Any, comparison_page: Path) -> None:
+    open_page(browser, comparison_page)
+    assert len(column(browser, "#results", 2)) == 12
+    choose(browser, "#only-k", "5")
+    assert column(browser, "#results", 2) == ["5"] * 6
+    choose(browser, "#only-k", "")
+    assert len(column(browser, "#results", 2)) == 12
+
+
+def test_the_results_sort_and_dashes_come_last(browser: Any, comparison_page: Path) -> None:
+    open_page(browser, comparison_page)
+    for figures in ("descending", "ascending"):
+        press(browser, one(browser, "#results thead th:nth-child(6) button"))
+        assert one(browser, "#results thead th:nth-child(6)").get_attribute("aria-sort") == figures
+        shown = column(browser, "#results", 6)
+        assert shown[8:] == ["–"] * 4
+        assert [float(text) for text in shown[:8]] == sorted(map(float, shown[:8]), reverse=figures == "descending")
+    press(browser, one(browser, "#results thead th:nth-child(3) button"))
+    names = column(browser, "#results", 3)
+    assert names == sorted(names)

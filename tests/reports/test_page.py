@@ -1,0 +1,282 @@
+"""The page as a text: complete in itself, safe against names, readable without scripts, small enough."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from ddeep.console import clean
+from ddeep.errors import DataError
+from ddeep.experiments.finetune_config import FinetuneConfig
+from ddeep.experiments.settings import RunConfig
+from ddeep.reports import write_report
+from ddeep.reports.findings import find
+from ddeep.reports.heat import LEVELS, heat_table, number, shade
+from ddeep.reports.page import command, finetune_command
+from ddeep.reports.strips import MOST_TILES, shown_images
+from ddeep.reports.style import readable_on, steps
+from ddeep.reports.views import MOST_CELLS, filter_order, shared_filters, shown_classes
+from tests.reports.conftest import HOSTILE
+from tests.reports.pages import read, references, visible
+from tests.support.helpers import Outcome
+
+MEGABYTE = 10**6
+
+
+def test_nothing_is_fetched(digits_page: Path) -> None:
+    page = digits_page.read_text(encoding="utf-8")
+    assert [r for r in references(page) if not r.startswith(("#", "data:"))] == []
+    (policy,) = [m["content"] for m in read(page).of("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_it_is_small(digits_page: Path) -> None:
+    assert digits_page.stat().st_size < 2 * MEGABYTE
+
+
+def test_identifiers_are_unique_and_links_lead_somewhere(digits_page: Path) -> None:
+    page = read(digits_page)
+    identifiers = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(identifiers) == len(set(identifiers))
+    targets = {a["href"] for a in page.of("a")} | {u["xlink:href"] for u in page.of("use")}
+    assert {target.removeprefix("#") for target in targets} <= set(identifiers)
+
+
+def test_everything_is_there(digits_run: Path, digits_page: Path) -> None:
+    document = json.loads((digits_run / "run.json").read_text())
+    text = visible(digits_page)
+    for stage in ("full", "decomposed", "refit"):
+        assert f"{document['accuracy'][stage]:.2f} %" in text
+    assert "ddeep run --model resnet20 --strategy paper" in text
+    for heading in ("Accuracy, class by class", "Classes and filters", "Confusion, before and after", "Provenance"):
+        assert heading in text
+    assert document["hashes"]["test"] in text
+    page = read(digits_page)
+    assert len([a for a in page.of("details") if a.get("class") == "klass"]) == 10
+    assert len([a for a in page.of("li") if a.get("class") == "filter"]) == 50
+    assert len([a for a in page.of("span") if a.get("class", "").startswith("tile f")]) == 300
+    assert len(page.of("svg")) == 2
+
+
+def test_every_stage_of_a_fine_tuned_run(finetuned_run: Path, finetuned_page: Path) -> None:
+    document = json.loads((finetuned_run / "run.json").read_text())
+    text, page = visible(finetuned_page), read(finetuned_page)
+    stages = ["full", "decomposed", "refit", "finetuned"]
+    for stage in stages:
+        assert f"{stage}{document['accuracy'][stage]:.2f} %" in text
+    head, *rows = page.tables["by-class"]
+    assert head == ["class", "images", *stages, "lost", "filters, best first"]
+    for shown, row in zip(rows, document["per_class"], strict=True):
+        assert shown[:2] == [row["class"], str(row["images"])]
+        assert shown[2:6] == [f"{row[stage]:.2f}" for stage in stages]
+        assert shown[6] == number(row["full"] - row["finetuned"])
+    assert "Finetuned − full" in text
+    run = "ddeep run --model resnet20 --strategy paper --out RUN"
+    assert f"{run} && ddeep finetune RUN --epochs 1 --lr 0.0001 --batch-size 64" in text
+
+
+def test_images_are_described_and_tables_named(digits_page: Path) -> None:
+    page = read(digits_page)
+    assert all(a["aria-label"] for _, a in page.elements if a.get("role") in ("img", "region", "group"))
+    tables, captions = len(page.of("table")), [name for name, _ in page.elements].count("caption")
+    regions = [a["aria-label"] for a in page.of("div") if a.get("role") == "region"]
+    assert captions + sum(label == "filter" for label in regions) >= tables
+    assert all("scope" in a for a in page.of("th"))
+    labelled = {a["for"] for a in page.of("label") if "for" in a}
+    assert labelled >= {"least", "pick"}
+
+
+def test_the_same_run_gives_the_same_page(digits_run: Path, digits_page: Path, tmp_path: Path) -> None:
+    again = write_report(digits_run, tmp_path / "again.html").page
+    assert again.read_bytes() == digits_page.read_bytes()
+
+
+def test_figures_stand_beside_the_page(digits_run: Path, digits_page: Path) -> None:
+    assert digits_page.parent == digits_run
+    names = {path.name for path in (digits_run / "figures").iterdir()}
+    stems = {"accuracy-by-class", "class-filter-matrix", "confusion-change", "metrics-over-layers"}
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
+
+
+def test_hostile_names_are_shown_as_text(hostile_run: Path) -> None:
+    page = write_report(hostile_run, layers=[]).page.read_text(encoding="utf-8")
+    parsed = read(page)
+    allowed = {"id", "class", "href", "style", "title", "aria-label", "data-index", "data-drop", "value", "role"}
+    assert len(parsed.of("script")) == 1
+    assert not [a for _, attributes in parsed.elements for a in attributes if a.startswith("on")]
+    for name in HOSTILE:
+        shown = clean(name).strip()
+        assert any(shown in text for text in parsed.texts), name
+        holders = {key for _, found in parsed.elements for key, value in found.items() if shown[:12] in value}
+        assert holders <= allowed, name
+    assert "49" not in {text.strip() for text in parsed.texts if "7 * 7" in text}
+
+
+def test_hostile_settings_cannot_leave_their_place(digits_run: Path, tmp_path: Path) -> None:
+    """run.json comes from strangers, too."""
+    harm = "</style></script><img src=x onerror=alert(1)>"
+    copied = tmp_path / "run"
+    shutil.copytree(digits_run, copied)
+    document = json.loads((copied / "run.json").read_text())
+    document.update(strategy=harm, layer=harm, model=harm, dataset=harm, weights=harm, head=harm)
+    document["versions"] = {harm: harm}
+    document["per_class"][0]["class"] = "\u202egnp.exe\u2028\x07\ud800"
+    document["config"]["model"] = harm
+    (copied / "run.json").write_text(json.dumps(document))
+    written = write_report(copied)
+    parsed = read(written.page)
+    assert harm in written.missing
+    assert not [a for a in parsed.of("img") if "onerror" in a]
+    assert len(parsed.of("script")) == len(parsed.of("style")) == 1
+    assert visible(written.page).count(harm) >= 7
+    assert r"\u202egnp.exe\u2028\x07\ud800" in visible(written.page)
+    assert not {"\u202e", "\u2028", "\x07"} & set(written.page.read_text(encoding="utf-8"))
+
+
+def test_without_images_it_says_so_and_shows_the_rest(digits_run: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(digits_run, copied)
+    document = json.loads((copied / "run.json").read_text())
+    document["config"].update(dataset="folder", data_dir=str(tmp_path / "gone"))
+    (copied / "run.json").write_text(json.dumps(document))
+    written = write_report(copied)
+    text = visible(written.page)
+    assert written.missing
+    assert "Without images." in text
+    assert f"{document['accuracy']['refit']:.2f} %" in text
+    assert "Score by the strategy" in text
+    assert "Confusion" not in text
+    assert {path.stem for path in written.figures} == {"accuracy-by-class"}
+
+
+def test_a_thousand_classes(thousand_page: Path) -> None:
+    found = find(thousand_page.parent, layers=[])
+    rows, columns = shown_classes(found)
+    assert len(rows) * len(columns) <= MOST_CELLS
+    assert len(rows) > 100
+    assert thousand_page.stat().st_size < 10 * MEGABYTE
+    page = read(thousand_page)
+    sections = [a for a in page.of("details") if a.get("class") == "klass"]
+    assert len(sections) == 1000
+    assert not [a for a in sections if "open" in a]
+    cells = [name for name, _ in page.elements].count("td")
+    assert cells < 5 * MOST_CELLS
+
+
+def test_the_command_makes_the_run_again(digits_run: Path) -> None:
+    document = json.loads((digits_run / "run.json").read_text())
+    assert command("run", RunConfig, document["config"]) == "ddeep run --model resnet20 --strategy paper"
+    document["config"].update(k=0.9, mean=[0.1, 0.2, 0.3], no_refit=True, weights="my weights.pt", seed=3)
+    given = command("run", RunConfig, document["config"])
+    assert "--weights 'my weights.pt'" in given
+    assert "--mean 0.1,0.2,0.3" in given
+    assert given.endswith("--no-refit") or "--no-refit " in given
+    assert "--k 0.9" in given
+    assert "--seed 3" in given
+
+
+def test_the_command_fine_tunes_again() -> None:
+    """What the command line makes of it is what was asked for."""
+    given = FinetuneConfig(
+        epochs=3, flip=False, label_smoothing=0.1, no_refit=True, seed=7, regularizer="leavitt", alpha=-0.5,
+        layers=("layer3.*",),
+    )  # fmt: skip
+    wanted = given.regularizer_config()
+    done = {"recipe": given.finetune_recipe().identity(), "seed": 7, "from": "decomposed"}
+    text = finetune_command({"finetune": {**done, "regularizer": asdict(wanted) if wanted else None}})
+    assert text == (
+        "ddeep finetune RUN --epochs 3 --label-smoothing 0.1 --no-flip --no-refit --seed 7 --regularizer leavitt "
+        "--regularizer-options=alpha=-0.5 '--layers=layer3.*'"
+    )
+    assert finetune_command({"finetune": {**done, "from": "refit", "seed": 0, "regularizer": None}}) == (
+        "ddeep finetune RUN --epochs 3 --label-smoothing 0.1 --no-flip"
+    )
+    assert finetune_command({}) == ""
+
+
+def test_filters_stand_with_the_first_class_that_selects_them(digits_run: Path) -> None:
+    found = find(digits_run, layers=[])
+    order = filter_order(found)
+    assert sorted(order) == list(range(64))
+    assert order[:5] == list(found.selection.filters[0])
+    assert filter_order(found, selected_only=True) == order[: len(found.users())]
+    shared = shared_filters(found)
+    assert all(len(classes) > 1 for _, classes in shared)
+    assert sum(len(classes) for _, classes in shared) + len(found.users()) - len(shared) == 50
+
+
+def test_cells() -> None:
+    import torch
+
+    values = torch.tensor([[1.0, -2.0, 0.0], [float("nan"), 0.004, -0.004]])
+    table = heat_table("t", "", values, [0, 1], [2, 0, 1], digits=2, marked={(0, 1)})
+    assert [[cell.text for cell in row] for row in table.cells] == [["0.00", "1.00", "−2.00"], ["0.00", "", "0.00"]]
+    assert [cell.shade for cell in table.cells[0]] == ["z", "p12", f"n{LEVELS}"]
+    assert table.cells[1][1].shade == ""
+    assert [cell.marked for cell in table.cells[0]] == [False, False, True]
+    assert (table.high, table.signed) == ("2.00", True)
+    assert shade(0.25, 1.0, root=True) == "p12"
+    assert shade(0.0, 0.0) == "z"
+
+
+NUMBERS = [
+    (None, 2, False, ""),
+    (float("nan"), 2, False, ""),
+    (-0.001, 2, True, "0.00"),
+    (-1.5, 1, False, "−1.5"),
+    (2, 0, True, "+2"),
+]
+
+
+@pytest.mark.parametrize(("value", "digits", "plus", "text"), NUMBERS)
+def test_numbers(value: float | None, digits: int, plus: bool, text: str) -> None:
+    assert number(value, digits, plus) == text
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_colours_keep_their_order_without_hue_and_text_stands_out() -> None:
+    """Lightness alone orders the magnitudes, so colour-blind readers and grey prints lose nothing."""
+    shades = list(steps(LEVELS))
+    for page, falls in ((1, True), (2, False)):
+        for side in (shades[LEVELS:], shades[: LEVELS + 1][::-1]):
+            lightness = [luminance(step[page]) for step in side]
+            assert lightness == sorted(lightness, reverse=falls)
+        for step in shades:
+            text = 0.0 if readable_on(step[page]) == "#000" else 1.0
+            low, high = sorted([luminance(step[page]), text])
+            assert (high + 0.05) / (low + 0.05) >= 4.5, step
+
+
+def test_many_filters_get_fewer_images() -> None:
+    assert shown_images(35, 6) == 6
+    assert shown_images(400, 6) == 3
+    assert shown_images(5000, 6) == 1
+    assert shown_images(400, 6) * 400 <= MOST_TILES
+
+
+def test_the_command_line(cli_here: Callable[..., Outcome], digits_run: Path, tmp_path: Path) -> None:
+    done = cli_here("report", digits_run, "--out", tmp_path / "page.html", "--no-layers", "--json")
+    assert done.status == 0, done.err
+    document = done.json
+    assert document["schema"] == "ddeep.report/1"
+    assert document["report"] == str(tmp_path / "page.html")
+    assert document["bytes"] == (tmp_path / "page.html").stat().st_size
+    assert document["missing"] is None
+    assert all(Path(figure).stat().st_size > 1000 for figure in document["figures"])
+    assert cli_here("report", tmp_path / "nothing").status == 1
+
+
+def test_a_run_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a run directory"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
