@@ -18,9 +18,8 @@ from typing import Any
 
 from ddeep.evidence.store import gather
 from ddeep.experiments.run import open_subject, run
-from ddeep.experiments.settings import RunConfig
+from ddeep.experiments.settings import RunConfig, TrainConfig
 from ddeep.experiments.train import run_training
-from ddeep.experiments.train_config import TrainConfig
 from ddeep.files.atomic import written_whole
 from ddeep.statistics.basic import ClassSums, Extremes
 from ddeep_plugins_builtin.metrics.class_selectivity import class_means, selectivity

@@ -1,45 +1,72 @@
-"""The command line. Each command is a thin function in a module of its own that imports torch, if at all, inside it."""
+"""The command line. Each command is a thin function in a module of its own, imported only when it is called."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from .. import __version__, console
 from .._platform import keep_freed_memory
 from ..errors import DdeepError, PeerError
 from ..registry.discovery import BLOCK_VARIABLE
-from . import cache, compare, explain, finetune, layers, listing, measure, merge, plugins, report, run, train
-from .lists import ListCommand
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
+
+# The module of each command, and what the list of commands says of it.
+COMMANDS = {
+    "layers": ("layers", "Show a model's layers and what they put out."),
+    "list": ("listing", "List models, datasets, strategies, metrics or regularizers."),
+    "plugins": ("plugins", "Show the installed plugins; write one; check one."),
+    "run": ("run", "Find each class's filters, decompose, refit and measure."),
+    "merge": ("merge", "Join the shards of one run and finish it."),
+    "cache": ("cache", "List what is cached; clear it."),
+    "measure": ("measure", "Measure how selective layers are, and what classes share."),
+    "compare": ("compare", "Compare strategies for every k, with intervals."),
+    "report": ("report", "Turn a run into one HTML file that opens anywhere."),
+    "explain": ("explain", "Take a prediction apart, filter by filter."),
+    "train": ("train", "Train a model from scratch."),
+    "finetune": ("finetune", "Train the whole network through its decomposed head."),
+}
+
+
+class _Commands(TyperGroup):
+    """Lists commands by what ``COMMANDS`` says of them; one that is called is imported."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, load_command(str(listed.name)) if listed is not None else None, rest
+
+
+def load_command(name: str) -> Any:
+    """The command called ``name``, imported."""
+    module = import_module(f".{COMMANDS[name][0]}", __name__)
+    command = typer.main.get_command(module.app)
+    command.name = name
+    return command
+
 
 app = typer.Typer(
     name="ddeep",
+    cls=_Commands,
     help="Find, prove and use the class-specific filters of deep CNNs.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich" if sys.stdout.isatty() else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("layers", short_help="Show a model's layers and what they put out.")(layers.layers)
-app.command("list")(listing.list_)
-app.add_typer(plugins.app, name="plugins", short_help="Show the installed plugins; write one; check one.")
-app.command("run", short_help="Find each class's filters, decompose, refit and measure.")(run.run)
-app.command("merge", short_help="Join the shards of one run and finish it.")(merge.merge)
-app.add_typer(cache.app, name="cache", short_help="List what is cached; clear it.")
-app.command("measure", cls=ListCommand, short_help="Measure how selective layers are, and what classes share.")(
-    measure.measure
-)
-app.command("compare", cls=ListCommand, short_help="Compare strategies for every k, with intervals.")(compare.compare)
-app.command("report", short_help="Turn a run into one HTML file that opens anywhere.")(report.report)
-app.command("explain", short_help="Take a prediction apart, filter by filter.")(explain.explain)
-app.command("train")(train.train)
-app.command("finetune")(finetune.finetune)
+
+
+def _listed() -> None:
+    raise AssertionError("a command that is called is imported first")
+
+
+for _name, (_, _short) in COMMANDS.items():
+    app.command(_name, short_help=_short, help=_short)(_listed)
 
 
 def _show_version(wanted: bool) -> bool:
@@ -87,7 +114,7 @@ def main() -> int:
 
 def _leave_the_others() -> None:
     """Where this process works with others, part from them; torch is not imported for it."""
-    if f"{__package__.rpartition('.')[0]}.distributed" in sys.modules:
+    if f"{__package__.rpartition('.')[0]}.evidence.processes" in sys.modules:
         from ..evidence import processes
 
         processes.close()

@@ -10,7 +10,7 @@ from .. import console
 from ..files.json import json_text
 from .options import JsonOption
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True, add_completion=False)
 
 
 @app.callback()

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import console
+from ..experiments.settings import ExplainConfig, read_config
 from ..files.json import json_text
-from .options import DataDirOption, JsonOption
+from .completion import completer
+from .options import ConfigOption, JsonOption, examples, new_app, takes
 
 if TYPE_CHECKING:
     from ..experiments.explain import ClassLogit, Explanation
 
+app = new_app()
 
+
+@app.command(epilog=examples("ddeep explain runs/mine test:7", "ddeep explain runs/mine photo.jpg --true cat"))
+@takes(ExplainConfig)
 def explain(
-    run: Annotated[Path, typer.Argument(help="The run directory.")],
+    run: Annotated[Path, typer.Argument(help="The run directory.", autocompletion=completer("runs"))],
     images: Annotated[
         list[str], typer.Argument(help="Image files, or test:N and train:N for images of the dataset.", metavar="IMAGE")
     ],
-    true: Annotated[
-        str | None, typer.Option(help="The images' class (default: the dataset's label, or the folder's name).")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the pictures (default: explanations/ in the run).")
-    ] = None,
-    data_dir: DataDirOption = None,
+    *,
+    given: dict[str, Any],
+    config: ConfigOption = None,
     as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """Take the logits of the predicted and the true class apart, filter by filter, and draw what each filter sees."""
@@ -34,11 +36,12 @@ def explain(
     from ..reports.explanation_figure import explanation_plot
     from ..reports.style import save, style
 
-    explainer = Explainer.open(run, data_dir)
-    folder = out or run / "explanations"
+    settings = read_config(ExplainConfig, given, config)
+    explainer = Explainer.open(run, settings.data_dir, settings.device)
+    folder = settings.out or run / "explanations"
     documents = []
     for number, image in enumerate(images):
-        explanation = explainer.explain(image, true)
+        explanation = explainer.explain(image, settings.true)
         with style():
             plot = explanation_plot(_file_name(image, images[:number]), explainer, explanation)
         figures = save(plot, folder)

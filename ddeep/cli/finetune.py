@@ -2,104 +2,69 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from .. import console
 from ..errors import ConfigError, TrainingStopped
+from ..experiments.settings import (
+    TRAIN,
+    WRITE,
+    FinetuneConfig,
+    RunConfig,
+    SubjectConfig,
+    TrainConfig,
+    read_config,
+)
 from ..files.json import json_text
 from ..files.paths import default_out
-from .options import (
-    DataDirOption,
-    DatasetOption,
-    DeviceOption,
-    JsonOption,
-    MeanOption,
-    ModelOption,
-    OutOption,
-    SeedOption,
-    StdOption,
-    WeightsOption,
-)
-from .train import (
-    AccumulateOption,
-    AlphaOption,
-    CropOption,
-    EmaOption,
-    EpochsOption,
-    FlipOption,
-    LayersOption,
-    LrOption,
-    OptimizerOption,
-    RegularizerOption,
-    RegularizerOptionsOption,
-    ScheduleOption,
-    SmoothingOption,
-    TrackerOption,
-    TrainBatchOption,
-    TrainPrecisionOption,
-    WeightDecayOption,
-    shown_progress,
-    train_and_show,
-)
-
-if TYPE_CHECKING:
-    from ..experiments.finetune_config import FinetuneConfig
+from .completion import completer
+from .options import ConfigOption, JsonOption, examples, new_app, takes
+from .train import shown_progress, train_and_show
 
 # What says which network and images; a run directory knows all of it.
-_SUBJECT = ("model", "weights", "mean", "std", "dataset", "data_dir")
+_SUBJECT = ("model", "weights", "mean", "std", "head", "dataset", "data_dir")
+
+app = new_app()
 
 
-class HeadKind(StrEnum):
-    """Through which head to train."""
-
-    decomposed = "decomposed"
-    dense = "dense"
-
-
+@app.command(
+    epilog=examples(
+        "ddeep finetune runs/mine --out runs/finetuned --precision bf16",
+        "ddeep finetune selection.json --model resnet20 --dataset digits --epochs 2",
+    )
+)
+@takes(SubjectConfig, but=[name for name in SubjectConfig.model_fields if name not in _SUBJECT], into="subject")
+@takes(FinetuneConfig)
 def finetune(
     target: Annotated[
-        Path | None, typer.Argument(help="A run directory, or a selection file (ddeep's or the authors' format).")
+        Path | None,
+        typer.Argument(
+            help="A run directory, or a selection file (ddeep's or the authors').", autocompletion=completer("runs")
+        ),
     ] = None,
-    head: Annotated[
-        HeadKind, typer.Option(help="dense: the same without decomposition, as the control.")
-    ] = HeadKind.decomposed,
-    model: ModelOption = None,
-    dataset: DatasetOption = None,
-    data_dir: DataDirOption = None,
-    weights: WeightsOption = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
-    epochs: EpochsOption = None,
-    no_refit: Annotated[
-        bool | None, typer.Option("--no-refit", help="Start from the decomposed head as it is, not from its refit.")
+    *,
+    subject: dict[str, Any],
+    given: dict[str, Any],
+    dense: Annotated[
+        bool, typer.Option("--dense", help="The same without decomposition, as the control.", rich_help_panel=TRAIN)
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write (default: one of its own under runs/).", rich_help_panel=WRITE),
     ] = None,
-    lr: LrOption = None,
-    optimizer: OptimizerOption = None,
-    schedule: ScheduleOption = None,
-    batch_size: TrainBatchOption = None,
-    accumulate: AccumulateOption = None,
-    weight_decay: WeightDecayOption = None,
-    label_smoothing: SmoothingOption = None,
-    crop_padding: CropOption = None,
-    flip: FlipOption = None,
-    ema: EmaOption = None,
-    precision: TrainPrecisionOption = None,
-    regularizer: RegularizerOption = None,
-    alpha: AlphaOption = None,
-    regularizer_options: RegularizerOptionsOption = None,
-    layers: LayersOption = None,
-    device: DeviceOption = None,
-    tracker: TrackerOption = None,
-    seed: SeedOption = None,
-    out: OutOption = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the unfinished fine-tuning in this run directory.")
+        Path | None,
+        typer.Option(
+            help="Go on with the unfinished fine-tuning in this run directory.",
+            rich_help_panel=WRITE,
+            autocompletion=completer("runs"),
+        ),
     ] = None,
-    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """Train the whole network through its decomposed head.
 
@@ -107,22 +72,16 @@ def finetune(
     average of the weights (--ema 0: the last ones). The last epoch counts: none is chosen by its accuracy on the test
     split, and images held out of the train split would rank epochs badly, for the checkpoint has seen them.
     """
-    given = {name: value for name, value in locals().items() if value is not None}
-    for name in ("target", "head", "out", "resume", "as_json"):
-        given.pop(name, None)
-    subject = {name: given.pop(name) for name in _SUBJECT if name in given}
     from ..experiments.finetune import read_settings
-    from ..experiments.finetune_config import FinetuneConfig
-    from ..experiments.settings import read_config
 
     if resume is not None:
-        if target is not None or given or subject:
+        if target is not None or given or subject or config is not None:
             raise ConfigError(f"--resume takes no other settings; the fine-tuning in {resume} knows its own.")
         _finetune_and_show(resume, read_settings(resume), resume=True)
-    elif head is HeadKind.dense:
-        _train_dense(target, subject, given, out)
+    elif dense:
+        _train_dense(target, subject, given, out, config)
     else:
-        settings = read_config(FinetuneConfig, given)
+        settings = read_config(FinetuneConfig, given, config)
         folder, source = _prepare(target, subject, settings, out)
         _finetune_and_show(folder, settings, source=source)
 
@@ -169,8 +128,6 @@ def _prepare(
     """The run directory to fine-tune in, and the run to read: that given, or one made from a selection file."""
     from ..evidence import processes
     from ..experiments.run import run as run_experiment
-    from ..experiments.settings import RunConfig, read_config
-    from ..files.paths import default_out
     from ..results.folder import check_out
     from ..results.run import read_run, save_run
 
@@ -201,16 +158,19 @@ def _settings_in(selection: Path) -> dict[str, Any]:
     return {name: source[name] for name in ("model", "dataset", "layer") if source.get(name)}
 
 
-def _train_dense(target: Path | None, subject: dict[str, Any], given: dict[str, Any], out: Path | None) -> None:
+def _train_dense(
+    target: Path | None, subject: dict[str, Any], given: dict[str, Any], out: Path | None, config: Path | None
+) -> None:
     """The control: the same training of the same network, its dense head left as it is."""
-    from ..experiments.settings import read_config
-    from ..experiments.train_config import TrainConfig
     from ..results.run import read_run
 
     if given.pop("no_refit", False):
         raise ConfigError("--no-refit goes with a decomposed head; a dense one is not refitted.")
     if target is not None:
         source = read_run(target)["config"] if target.is_dir() else _settings_in(target)
-        subject = {**{name: source[name] for name in _SUBJECT if source.get(name) is not None}, **subject}
-    settings = read_config(TrainConfig, {**subject, **given, "pretrained": True, "out": out})
+        own = [name for name in _SUBJECT if name != "head" and source.get(name) is not None]
+        subject = {**{name: source[name] for name in own}, **subject}
+    if subject.pop("head", None) is not None:
+        raise ConfigError("--head names the head to decompose; a dense network is trained as it is.")
+    settings = read_config(TrainConfig, {**subject, **given, "pretrained": True, "out": out}, config)
     train_and_show(settings, out or default_out("finetune", f"{settings.model}-dense"), resume=False)

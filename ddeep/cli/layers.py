@@ -9,14 +9,21 @@ import typer
 
 from .. import console
 from ..files.json import json_text
-from .options import JsonOption
+from .completion import completer
+from .options import JsonOption, examples, new_app
 
 if TYPE_CHECKING:
     from ..networks.anatomy import LayerRow
 
 
+app = new_app()
+
+
+@app.command(epilog=examples("ddeep layers resnet20", "ddeep layers timm/resnet50 'layer4*'"))
 def layers(
-    model: Annotated[str, typer.Argument(help="Architecture: `ddeep list models`.")],
+    model: Annotated[
+        str, typer.Argument(help="Architecture: `ddeep list models`.", autocompletion=completer("models"))
+    ],
     patterns: Annotated[list[str] | None, typer.Argument(help="Names, or globs over names (default: all).")] = None,
     size: Annotated[
         int | None, typer.Option(min=1, help="Side of the images to try it on (default: that of its weights).")

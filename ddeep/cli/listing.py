@@ -12,7 +12,9 @@ from .. import console
 from ..files.json import json_text
 from ..registry.registry import Catalog, registry
 from ..registry.specs import ModelFamily, Spec, resolve
-from .options import JsonOption
+from .options import JsonOption, examples, new_app
+
+app = new_app()
 
 
 class Kind(StrEnum):
@@ -25,6 +27,7 @@ class Kind(StrEnum):
     regularizers = "regularizers"
 
 
+@app.command("list", epilog=examples("ddeep list", "ddeep list models 'timm/*resnet*'"))
 def list_(
     kind: Annotated[Kind | None, typer.Argument(help="What to list (default: everything).")] = None,
     pattern: Annotated[

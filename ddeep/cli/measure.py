@@ -2,67 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from .. import console
+from ..experiments.settings import MeasureConfig, read_config
 from ..files.json import json_text
-from .lists import separated
-from .options import (
-    BatchSizeOption,
-    ConfigOption,
-    DataDirOption,
-    DatasetOption,
-    DeviceOption,
-    HeadOption,
-    JsonOption,
-    MeanOption,
-    ModelOption,
-    OutOption,
-    PrecisionOption,
-    SeedOption,
-    SkipBadImagesOption,
-    StdOption,
-    WeightsOption,
+from ..files.paths import default_out
+from .lists import ListCommand
+from .options import ConfigOption, JsonOption, examples, new_app, takes
+
+app = new_app()
+
+
+@app.command(
+    cls=ListCommand,
+    epilog=examples(
+        "ddeep measure --model resnet20 --layers 'layer*' --metrics psi,class-selectivity",
+        "ddeep measure --model resnet20 --strategy paper --k 5 --metrics pmi essentiality",
+    ),
 )
-
-
-def measure(
-    model: ModelOption = None,
-    layers: Annotated[
-        list[str] | None, typer.Option(help="Names of layers or globs (default: the one feeding the head).")
-    ] = None,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(help="Metrics, such as psi:0.9, or all: `ddeep list metrics` (default: those of every run)."),
-    ] = None,
-    strategy: Annotated[str | None, typer.Option(help="How to select, for metrics of a selection.")] = None,
-    k: Annotated[str | None, typer.Option(help="Filters per class of that selection.")] = None,
-    dataset: DatasetOption = None,
-    data_dir: DataDirOption = None,
-    weights: WeightsOption = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
-    head: HeadOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
-    batch_size: BatchSizeOption = None,
-    seed: SeedOption = None,
-    skip_bad_images: SkipBadImagesOption = None,
-    out: OutOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@takes(MeasureConfig)
+def measure(given: dict[str, Any], config: ConfigOption = None, as_json: JsonOption = False) -> None:  # noqa: ARG001
     """Measure how selective layers are and what their classes share.
 
     Options with several values take them with commas or apart: --layers 'layer1*,layer2*' or --metrics psi pmi.
     """
-    given = {name: value for name, value in locals().items() if name not in ("config", "as_json")}
-    given.update({name: separated(given[name]) for name in ("layers", "metrics")})
-    from ..experiments.measure import MeasureConfig, run_measurement
-    from ..experiments.settings import read_config
-    from ..files.paths import default_out
+    from ..experiments.measure import run_measurement
     from ..results.folder import check_out
     from ..results.measurement import save_measurement, table_of
 

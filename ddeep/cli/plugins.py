@@ -13,9 +13,9 @@ from .. import console
 from ..files.json import json_text
 from ..registry.registry import PluginRecord, PluginWarning, registry
 from ..registry.scaffold import Kind, write_plugin
-from .options import DataDirOption, JsonOption
+from .options import JsonOption
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True, add_completion=False)
 
 
 @app.callback()
@@ -66,14 +66,14 @@ def new(
 @app.command()
 def check(
     plugin: Annotated[str, typer.Argument(help="A package, or package:entry_point: `ddeep plugins`.")],
-    data_dir: DataDirOption = None,
+    data_dir: Annotated[Path, typer.Option(help="Folder that holds datasets and weights.")] = Path("data"),
     as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """Hold a plugin to the contract: shapes, determinism, order of images, clean hands, clear errors, metadata."""
     from ..testing import BrokenPromise, Unchecked, contract
 
     rows = []
-    for promise in contract(plugin, data_dir or Path("data")):
+    for promise in contract(plugin, data_dir):
         result, message = "kept", ""
         try:
             promise()

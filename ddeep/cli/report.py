@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .. import console
+from ..experiments.settings import ReportConfig, read_config
 from ..files.json import json_text
-from .options import DataDirOption, JsonOption
+from .completion import completer
+from .options import ConfigOption, JsonOption, examples, new_app, takes
+
+app = new_app()
 
 
+@app.command(epilog=examples("ddeep report runs/mine", "ddeep report runs/mine --layers 'layer?.?' --out page.html"))
+@takes(ReportConfig)
 def report(
-    run: Annotated[Path, typer.Argument(help="The run directory.")],
-    out: Annotated[Path | None, typer.Option(help="HTML file to write (default: report.html in the run).")] = None,
-    data_dir: DataDirOption = None,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option(help="Layers to compare: a name or a glob; may be repeated (default: some over the whole depth)."),
-    ] = None,
-    no_layers: Annotated[
-        bool, typer.Option("--no-layers", help="Compare no layers, which saves a pass over the train split.")
-    ] = False,
+    run: Annotated[Path, typer.Argument(help="The run directory.", autocompletion=completer("runs"))],
+    *,
+    given: dict[str, Any],
+    config: ConfigOption = None,
     as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """Turn a run into one HTML file that opens anywhere, offline, and into figures (PNG, SVG) for a paper."""
     from ..reports import write_report
 
-    written = write_report(run, out, data_dir, [] if no_layers else layers or None)
+    settings = read_config(ReportConfig, given, config)
+    written = write_report(run, settings)
     if written.missing:
         console.warn(f"Without images: {written.missing}")
     size = written.page.stat().st_size

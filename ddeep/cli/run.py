@@ -3,82 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from .. import console
 from ..errors import ConfigError
+from ..experiments.settings import WRITE, FinetuneConfig, RunConfig, read_config
 from ..files.json import json_text
-from .options import (
-    BatchSizeOption,
-    ConfigOption,
-    DataDirOption,
-    DatasetOption,
-    DeviceOption,
-    HeadOption,
-    JsonOption,
-    MeanOption,
-    ModelOption,
-    OutOption,
-    PrecisionOption,
-    SeedOption,
-    SkipBadImagesOption,
-    StdOption,
-    WeightsOption,
+from ..files.paths import default_out
+from .options import ConfigOption, JsonOption, examples, new_app, takes
+
+app = new_app()
+
+
+@app.command(
+    epilog=examples(
+        "ddeep run --model resnet20 --strategy paper",
+        "ddeep run --model timm/resnet18 --dataset folder --data-dir photos --weights mine.pth --strategy contribution",
+    )
 )
-
-if TYPE_CHECKING:
-    from ..experiments.settings import RunConfig
-
-
+@takes(RunConfig)
 def run(
-    model: ModelOption = None,
-    strategy: Annotated[str | None, typer.Option(help="How to select: `ddeep list strategies`.")] = None,
-    k: Annotated[
-        str | None,
-        typer.Option(
-            help="Filters per class, or a fraction in (0, 1): --k 0.9 keeps fewer filters than --k 0.5 "
-            "(the most frequent ones, holding about 1-k of the counts, as the paper's authors do)."
-        ),
-    ] = None,
-    selection: Annotated[
-        Path | None, typer.Option(help="Use the filters of this file (ddeep's or the authors' format) instead.")
-    ] = None,
-    layer: Annotated[
-        str | None, typer.Option(help="Dotted name of a layer (default: the one feeding the head).")
-    ] = None,
-    dataset: DatasetOption = None,
-    data_dir: DataDirOption = None,
-    weights: WeightsOption = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
-    head: HeadOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
-    batch_size: BatchSizeOption = None,
-    seed: SeedOption = None,
-    skip_bad_images: SkipBadImagesOption = None,
+    given: dict[str, Any],
     shard: Annotated[
         str | None,
-        typer.Option(help="I/N: gather only the I-th of N parts of the evidence into --out; `ddeep merge` joins."),
+        typer.Option(
+            help="I/N: gather only the I-th of N parts of the evidence into --out; `ddeep merge` joins.",
+            rich_help_panel=WRITE,
+        ),
     ] = None,
-    no_refit: Annotated[
-        bool | None,
-        typer.Option("--no-refit", help="Skip the refit: the saved head is the strategy's own if it learned one."),
-    ] = None,
-    finetune: Annotated[
-        int | None,
-        typer.Option(help="Then fine-tune for so many epochs, as `ddeep finetune` does, which has more options."),
-    ] = None,
-    out: OutOption = None,
     config: ConfigOption = None,
-    as_json: JsonOption = False,
+    as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """Find each class's filters, let it see only those, and report what it costs and what a refit brings back."""
-    given = {name: value for name, value in locals().items() if name not in ("config", "shard", "as_json")}
-    from ..experiments.settings import RunConfig, read_config
-    from ..files.paths import default_out
     from ..results.folder import check_out
 
     settings = read_config(RunConfig, given, config)
@@ -93,7 +51,6 @@ def run_and_save(settings: RunConfig) -> None:
     """Run, save and show; fine-tune where that is asked for."""
     from ..evidence import processes
     from ..experiments.run import run as run_experiment
-    from ..files.paths import default_out
     from ..results.run import save_run
 
     if settings.finetune is not None and processes.world() > 1:
@@ -111,8 +68,6 @@ def run_and_save(settings: RunConfig) -> None:
 
 def _finetuned(settings: RunConfig, folder: Path) -> dict[str, Any]:
     """Fine-tune the run that has just been saved, with the paper's recipe in the run's precision."""
-    from ..experiments.finetune_config import FinetuneConfig
-    from ..experiments.settings import read_config
     from .finetune import finetune_shown
 
     given = {"epochs": settings.finetune, **settings.model_dump(include={"precision", "device", "seed"})}

@@ -11,99 +11,45 @@ import typer
 
 from .. import console
 from ..errors import ConfigError, TrainingStopped
+from ..experiments.settings import WRITE, TrainConfig, read_config
 from ..files.json import json_text
-from .options import (
-    ConfigOption,
-    DataDirOption,
-    DatasetOption,
-    DeviceOption,
-    JsonOption,
-    MeanOption,
-    ModelOption,
-    OutOption,
-    SeedOption,
-    StdOption,
-)
+from ..files.paths import default_out
+from .lists import ListCommand
+from .options import ConfigOption, JsonOption, examples, new_app, takes
 
 if TYPE_CHECKING:
-    from ..experiments.train_config import TrainConfig
     from ..training.history import EpochRow
     from ..training.loop import Progress
 
-EpochsOption = Annotated[int | None, typer.Option(help="Passes over the train split.")]
-LrOption = Annotated[float | None, typer.Option("--lr", help="The highest learning rate of the schedule.")]
-OptimizerOption = Annotated[str | None, typer.Option(help="sgd (Nesterov) or adam.")]
-ScheduleOption = Annotated[str | None, typer.Option(help="one-cycle, cosine or constant.")]
-TrainBatchOption = Annotated[
-    int | None, typer.Option("--batch-size", help="Images of one optimizer step, over all processes.")
-]
-AccumulateOption = Annotated[int | None, typer.Option(help="Parts that a batch is computed in, to save memory.")]
-MomentumOption = Annotated[float | None, typer.Option(help="Of SGD.")]
-WeightDecayOption = Annotated[float | None, typer.Option(help="L2 on weights; biases and norms are spared.")]
-SmoothingOption = Annotated[float | None, typer.Option("--label-smoothing", help="0 (none) to below 1.")]
-CropOption = Annotated[int | None, typer.Option("--crop-padding", help="Pixels padded before a random crop; 0: none.")]
-FlipOption = Annotated[
-    bool | None, typer.Option("--flip/--no-flip", help="Mirror half of the images (default: as suits the dataset).")
-]
-EmaOption = Annotated[float | None, typer.Option(help="Decay of a moving average of the weights; 0: none.")]
-TrainPrecisionOption = Annotated[str | None, typer.Option("--precision", help="fp32, bf16 or fp16 (CUDA).")]
-RegularizerOption = Annotated[str | None, typer.Option(help="A term of the loss: `ddeep list regularizers`.")]
-AlphaOption = Annotated[float | None, typer.Option(help="The regularizer's strength, and its sign.")]
-RegularizerOptionsOption = Annotated[
-    list[str] | None, typer.Option("--regularizer-options", help="Another option of the regularizer: NAME=NUMBER.")
-]
-LayersOption = Annotated[
-    list[str] | None, typer.Option("--layers", help="Layers for the regularizer: a name or a glob; may be repeated.")
-]
-TrackerOption = Annotated[str | None, typer.Option(help="none, tensorboard or wandb.")]
+app = new_app()
 
 
+@app.command(
+    cls=ListCommand,
+    epilog=examples(
+        "ddeep train --model resnet20 --dataset digits --epochs 10",
+        "ddeep train --model resnet20 --dataset digits --epochs 10 --regularizer leavitt --alpha -1",
+    ),
+)
+@takes(TrainConfig, but=("pretrained", "weights"))
 def train(
-    model: ModelOption = None,
-    dataset: DatasetOption = None,
-    data_dir: DataDirOption = None,
-    epochs: EpochsOption = None,
-    lr: LrOption = None,
-    optimizer: OptimizerOption = None,
-    schedule: ScheduleOption = None,
-    batch_size: TrainBatchOption = None,
-    accumulate: AccumulateOption = None,
-    momentum: MomentumOption = None,
-    weight_decay: WeightDecayOption = None,
-    label_smoothing: SmoothingOption = None,
-    crop_padding: CropOption = None,
-    flip: FlipOption = None,
-    ema: EmaOption = None,
-    precision: TrainPrecisionOption = None,
-    mean: MeanOption = None,
-    std: StdOption = None,
-    size: Annotated[int | None, typer.Option(help="Side of the images the network sees.")] = None,
-    regularizer: RegularizerOption = None,
-    alpha: AlphaOption = None,
-    regularizer_options: RegularizerOptionsOption = None,
-    layers: LayersOption = None,
-    device: DeviceOption = None,
-    tracker: TrackerOption = None,
-    seed: SeedOption = None,
-    out: OutOption = None,
-    config: ConfigOption = None,
+    given: dict[str, Any],
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the unfinished run in this directory; it knows its settings.")
+        Path | None,
+        typer.Option(
+            help="Go on with the unfinished run in this directory; it knows its settings.", rich_help_panel=WRITE
+        ),
     ] = None,
-    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """Train a model from scratch. The last epoch counts: none is chosen by its accuracy on the test split."""
-    given = {name: value for name, value in locals().items() if name not in ("config", "resume", "as_json")}
-    from ..experiments.settings import read_config
     from ..experiments.train import read_unfinished
-    from ..experiments.train_config import TrainConfig
-    from ..files.paths import default_out
 
     if resume is not None:
-        extra = [name for name, value in given.items() if value is not None]
-        if extra or config is not None:
+        if given or config is not None:
             raise ConfigError(
-                f"--resume takes no other options; the run in {resume} knows its own ({extra or 'config'})."
+                f"--resume takes no other options; the run in {resume} knows its own ({list(given) or 'config'})."
             )
         settings, folder = read_unfinished(resume), resume
     else:

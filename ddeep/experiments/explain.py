@@ -96,7 +96,7 @@ class Explainer:
     selection: Selection
 
     @classmethod
-    def open(cls, run: Path, data_dir: Path | None = None) -> Explainer:
+    def open(cls, run: Path, data_dir: Path | None = None, device: str | None = None) -> Explainer:
         """Open a run directory, and the network and dataset it is about. Raises ConfigError without decomposed head."""
         document = read_run(run)
         if document["accuracy"].get("decomposed") is None:
@@ -104,7 +104,7 @@ class Explainer:
                 f"The run in {run} has no decomposed head (layer {document['layer']!r} does not feed the head), so "
                 "there are no logits to take apart. Run at the layer that feeds it: leave out --layer."
             )
-        subject = reopen(document, data_dir)
+        subject = reopen(document, data_dir, device)
         (layer,) = subject.layers([document["layer"]])
         module = load(run)
         linear = get_head(module, document["head"])

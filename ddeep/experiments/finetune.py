@@ -36,9 +36,9 @@ from ..training.checkpoint import CHECKPOINT
 from ..training.history import EpochRow, History
 from ..training.loop import Progress, train
 from ..training.regularizers import build_regularizer
-from .finetune_config import FinetuneConfig
 from .reopen import run_config
 from .run import build_subject
+from .settings import FinetuneConfig
 
 SETTINGS = "finetune.json"
 

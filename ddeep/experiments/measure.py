@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from pydantic import Field
 
 from .. import console
 from ..data.images import SPLITS, Split
@@ -19,7 +16,7 @@ from ..networks.layer import Layer
 from ..provenance import Timings
 from ..registry.registry import registry
 from ..registry.specs import MetricSpec
-from ..selections.k import K, parse_k
+from ..selections.k import K
 from ..selections.measure import SplitEvidence, always_measured, find_metric, headline, measure
 from ..selections.measure import needed as needed_by_metrics
 from ..selections.select import check_k, choose, find_strategy
@@ -27,19 +24,9 @@ from ..selections.select import needed as needed_by_strategy
 from ..selections.selection import Selection
 from ..statistics.statistic import Statistic
 from .run import open_subject, provenance_of
-from .settings import SubjectConfig
+from .settings import MeasureConfig
 
 SCHEMA = "ddeep.measurement/1"
-
-
-class MeasureConfig(SubjectConfig):
-    """The settings of ``ddeep measure``. ``strategy`` and ``k`` make the selections that some metrics are of."""
-
-    layers: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = Field(default=())
-    strategy: str | None = None
-    k: int | float | str | None = None
-    out: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +90,7 @@ def _plan(config: MeasureConfig) -> _Plan:
             f"The metric {of_selections[0]!r} is of a selection: choose how to select with --strategy (and --k)."
         )
     subject = open_subject(config)
-    k = subject.network.k if config.k is None else parse_k(config.k)
+    k = subject.network.k if config.k is None else config.k
     layers = subject.layers(config.layers)
     if config.strategy is not None:  # of several layers, those with too few filters say so in their row
         check_k(find_strategy(config.strategy), k, subject.filters(layers[0]) if len(layers) == 1 else None)

@@ -16,24 +16,23 @@ if TYPE_CHECKING:
     from ..evidence.subject import Subject
 
 
-def run_config(document: dict[str, Any], data_dir: Path | None = None) -> RunConfig:
-    """The settings that made a run, with another ``data_dir`` where one is given."""
+def run_config(document: dict[str, Any], data_dir: Path | None = None, device: str | None = None) -> RunConfig:
+    """The settings that made a run, with another ``data_dir`` or ``device`` where one is given."""
     settings = dict(document.get("config") or {})
-    if data_dir is not None:
-        settings["data_dir"] = data_dir
+    settings |= {name: value for name, value in (("data_dir", data_dir), ("device", device)) if value is not None}
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(f"The run's settings are not those of this ddeep: {first_problem(error)}.") from None
 
 
-def reopen(document: dict[str, Any], data_dir: Path | None = None) -> Subject:
+def reopen(document: dict[str, Any], data_dir: Path | None = None, device: str | None = None) -> Subject:
     """Open the dataset and the network of a run again.
 
     Raises DdeepError where they are gone, and DataError where they are not those the run has seen: figures of two
     kinds of images must not stand side by side.
     """
-    config = run_config(document, data_dir)
+    config = run_config(document, data_dir, device)
     subject = open_subject(config)
     then, now = document.get("hashes") or {}, provenance_of(subject)["hashes"]
     changed = [part for part in now if then.get(part) != now[part]]

@@ -31,7 +31,7 @@ from ..training.checkpoint import CHECKPOINT
 from ..training.history import EpochRow
 from ..training.loop import Progress, train
 from ..training.regularizers import Regularizer, build_regularizer
-from .train_config import TrainConfig
+from .settings import TrainConfig
 
 SCHEMA = "ddeep.train/1"
 

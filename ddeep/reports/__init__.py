@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..experiments.settings import ReportConfig
 from ..files.atomic import written_whole
 
 if TYPE_CHECKING:
@@ -21,13 +22,10 @@ class Report:
     missing: str
 
 
-def write_report(
-    run: Path, out: Path | None = None, data_dir: Path | None = None, layers: list[str] | None = None
-) -> Report:
-    """Write the report of a run's or a comparison's directory: ``out`` (default: ``report.html`` in it).
+def write_report(run: Path, settings: ReportConfig) -> Report:
+    """Write the report of a run's or a comparison's directory.
 
-    Its figures go into ``figures/`` beside it, as PNG and SVG. ``layers``: names or globs of the layers whose metrics
-    to compare in a run's report (None: some spread over the network, [] none). Without the run's images or network it
+    Its figures go into ``figures/`` beside it, as PNG and SVG. Without the run's images or network it
     shows what the run itself has saved. Raises DataError where ``run`` is not such a directory.
     """
     from .comparison_figures import draw
@@ -40,15 +38,15 @@ def write_report(
         plots = list(draw(document))
         text = comparison_page(document, plots)
     else:
-        text, plots, missing = _run_report(run, data_dir, layers)
-    page = out or run / "report.html"
+        text, plots, missing = _run_report(run, settings)
+    page = settings.out or run / "report.html"
     figures = [path for plot in plots for path in save(plot, page.parent / "figures")]
     with written_whole(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Report(page, figures, missing)
 
 
-def _run_report(run: Path, data_dir: Path | None, layers: list[str] | None) -> tuple[str, list[Plot], str]:
+def _run_report(run: Path, settings: ReportConfig) -> tuple[str, list[Plot], str]:
     from .findings import find
     from .plots import run_plots
     from .run_page import run_page
@@ -56,7 +54,7 @@ def _run_report(run: Path, data_dir: Path | None, layers: list[str] | None) -> t
     from .style import style
     from .views import filter_order
 
-    found = find(run, data_dir, layers)
+    found = find(run, settings)
     with style():
         plots = run_plots(found, filter_order(found))
     return run_page(found, plots, strips(found)), plots, found.missing

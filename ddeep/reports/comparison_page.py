@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ..errors import DataError
 from ..experiments.compare import SCHEMA
-from ..experiments.compare_config import CompareConfig
+from ..experiments.settings import CompareConfig
 from ..files.json import read_object
 from ..results.comparison import check_comparison_document, table_of
 from .heat import Heat, heat_table, number

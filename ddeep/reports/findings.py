@@ -15,6 +15,7 @@ from ..evidence.evidence import Evidence
 from ..evidence.store import gather
 from ..evidence.subject import Subject
 from ..experiments.reopen import reopen
+from ..experiments.settings import ReportConfig
 from ..heads.ablation import knockout
 from ..heads.accuracy import confusion, confusions, predict
 from ..networks.head import Head, get_head
@@ -99,12 +100,8 @@ class Findings:
         return users
 
 
-def find(folder: Path, data_dir: Path | None = None, layers: list[str] | None = None) -> Findings:
-    """Read a run directory and, where its network and images are still there, measure what a report shows.
-
-    ``layers`` are names or globs for Ψ and the like over the depth of the network (None: a few spread over it;
-    empty: none).
-    """
+def find(folder: Path, settings: ReportConfig) -> Findings:
+    """Read a run directory and, where its network and images are still there, measure what a report shows."""
     document = read_run(folder)
     try:
         selection = Selection.load(folder / "selection.json", num_classes=len(document["per_class"]))
@@ -113,12 +110,12 @@ def find(folder: Path, data_dir: Path | None = None, layers: list[str] | None = 
     except (KeyError, TypeError, AssertionError) as error:
         raise DataError(f"{folder / 'run.json'} is not a whole result: {type(error).__name__} {error}.") from None
     try:
-        subject = reopen(document, data_dir)
+        subject = reopen(document, settings.data_dir, settings.device)
     except DdeepError as error:
         found.missing = str(error)
         return found
     found.measured = _measure(found, subject)
-    found.measured.depth = measure_depth(subject, layers)
+    found.measured.depth = measure_depth(subject, [] if settings.no_layers else list(settings.layers) or None)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -12,9 +11,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from ..errors import ConfigError
 from ..networks.device import resolve_device
-from .recipe import Recipe
-
-Tracker = Literal["none", "tensorboard", "wandb"]
+from .recipe import Recipe, Tracker
 
 
 def make_accelerator(

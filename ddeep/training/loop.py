@@ -22,13 +22,13 @@ from ..data.images import Images
 from ..data.preprocessing import Preprocessing
 from ..errors import CacheError, ConfigError, TrainingError, TrainingStopped
 from ..interrupts import Interruption, interruption
-from .accelerator import Tracker, make_accelerator
+from .accelerator import make_accelerator
 from .batches import Part, Shuffled, generator
 from .checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from .history import EpochRow, History
 from .objective import FIGURES, Objective
 from .optimizers import make_moving_average, make_optimizer
-from .recipe import Recipe
+from .recipe import Recipe, Tracker
 from .regularizers import Regularizer
 
 CHECKPOINT_EVERY = 600.0  # seconds; and after every epoch

@@ -11,6 +11,7 @@ from ..errors import ConfigError
 Optimizer = Literal["sgd", "adam"]
 Schedule = Literal["one-cycle", "cosine", "constant"]
 TrainingPrecision = Literal["fp32", "bf16", "fp16"]
+Tracker = Literal["none", "tensorboard", "wandb"]
 
 _WARM_UP = 0.3  # the share of a one-cycle schedule in which the rate rises
 _START = 25.0  # it starts at lr / 25

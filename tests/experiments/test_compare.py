@@ -13,9 +13,8 @@ import pytest
 from ddeep.errors import ConfigError
 from ddeep.evidence import passes as evidence_passes
 from ddeep.experiments.compare import run_comparison
-from ddeep.experiments.compare_config import CompareConfig
 from ddeep.experiments.run import run as run_experiment
-from ddeep.experiments.settings import RunConfig, read_config
+from ddeep.experiments.settings import CompareConfig, RunConfig, read_config
 from ddeep.networks.hooks import ResponseHooks
 from ddeep.registry.registry import registry
 from ddeep.reports.comparison_figures import _best_first, draw

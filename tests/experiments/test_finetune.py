@@ -20,11 +20,9 @@ import ddeep.experiments.finetune
 from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import ConfigError, SelectionError, TrainingStopped, WeightsError
 from ddeep.experiments.finetune import finetune, read_settings
-from ddeep.experiments.finetune_config import FinetuneConfig
 from ddeep.experiments.run import run
-from ddeep.experiments.settings import RunConfig
+from ddeep.experiments.settings import FinetuneConfig, RunConfig, TrainConfig
 from ddeep.experiments.train import run_training
-from ddeep.experiments.train_config import TrainConfig
 from ddeep.heads.accuracy import accuracy
 from ddeep.networks.weights_file import describe_file, split_final_head
 from ddeep.registry.registry import registry

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ddeep.evidence import passes
-from ddeep.experiments.measure import MeasureConfig, run_measurement
+from ddeep.experiments.measure import run_measurement
+from ddeep.experiments.settings import MeasureConfig
 from tests.support.helpers import Outcome
 
 

@@ -11,11 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from ddeep.experiments.compare import run_comparison
-from ddeep.experiments.compare_config import CompareConfig
 from ddeep.experiments.finetune import finetune
-from ddeep.experiments.finetune_config import FinetuneConfig
 from ddeep.experiments.run import run
-from ddeep.experiments.settings import RunConfig
+from ddeep.experiments.settings import CompareConfig, FinetuneConfig, RunConfig
 from ddeep.registry.registry import registry
 from ddeep.registry.specs import resolve
 from ddeep.reports import write_report

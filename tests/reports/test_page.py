@@ -12,8 +12,7 @@ import pytest
 
 from ddeep.console import clean
 from ddeep.errors import DataError
-from ddeep.experiments.finetune_config import FinetuneConfig
-from ddeep.experiments.settings import RunConfig
+from ddeep.experiments.settings import FinetuneConfig, RunConfig
 from ddeep.reports import write_report
 from ddeep.reports.findings import find
 from ddeep.reports.heat import LEVELS, heat_table, number, shade

@@ -26,10 +26,9 @@ from ddeep.evidence.collector import Collector
 from ddeep.evidence.evidence import by_round
 from ddeep.evidence.subject import EXAMPLES
 from ddeep.experiments.compare import run_comparison
-from ddeep.experiments.compare_config import CompareConfig
-from ddeep.experiments.measure import MeasureConfig, run_measurement
+from ddeep.experiments.measure import run_measurement
 from ddeep.experiments.run import run
-from ddeep.experiments.settings import RunConfig, read_config
+from ddeep.experiments.settings import CompareConfig, MeasureConfig, RunConfig, read_config
 from ddeep.networks.layer import Layer
 from ddeep.registry.registry import registry
 from ddeep.selections.measure import always_measured

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddeep.experiments.measure import MeasureConfig, run_measurement
+from ddeep.experiments.measure import run_measurement
 from ddeep.experiments.run import run
-from ddeep.experiments.settings import RunConfig
+from ddeep.experiments.settings import MeasureConfig, RunConfig
 from ddeep.registry.registry import registry
 from tests.support.helpers import Outcome
 

@@ -13,8 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ddeep.errors import ConfigError
-from ddeep.experiments.finetune_config import FinetuneConfig
-from ddeep.experiments.train_config import TrainConfig
+from ddeep.experiments.settings import FinetuneConfig, TrainConfig
 from ddeep.networks.layer import Layer
 from ddeep.training.batches import Shuffled
 from ddeep.training.history import EpochRow, History

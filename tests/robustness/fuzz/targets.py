@@ -25,15 +25,11 @@ from ddeep.data.pixel_cache import _open as open_converted
 from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import DdeepError
 from ddeep.evidence.response_cache import CacheEntry
-from ddeep.experiments.compare_config import CompareConfig
 from ddeep.experiments.finetune import read_settings
-from ddeep.experiments.finetune_config import FinetuneConfig
-from ddeep.experiments.measure import MeasureConfig
 from ddeep.experiments.merge import _check as check_shards
 from ddeep.experiments.reopen import run_config
-from ddeep.experiments.settings import RunConfig, read_config
+from ddeep.experiments.settings import CompareConfig, FinetuneConfig, MeasureConfig, RunConfig, TrainConfig, read_config
 from ddeep.experiments.train import read_unfinished
-from ddeep.experiments.train_config import TrainConfig
 from ddeep.files.atomic import sha256_of
 from ddeep.networks.head import Head
 from ddeep.networks.weights import read_state_dict

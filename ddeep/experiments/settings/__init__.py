@@ -1,0 +1,32 @@
+"""The settings of every command: names, defaults, help and checks in one place, for the command line, TOML and Python.
+
+Nothing here imports torch: the command line shows its help from these models.
+"""
+
+from .option import COMPUTE, EXAMINE, SELECT, TRAIN, WRITE, Panel
+from .pages import ExplainConfig, ReportConfig
+from .reading import read_config
+from .runs import ALL, CompareConfig, MeasureConfig, RunConfig
+from .subject import NetworkConfig, SubjectConfig
+from .training import FinetuneConfig, RecipeConfig, TrainConfig
+
+__all__ = [
+    "ALL",
+    "COMPUTE",
+    "EXAMINE",
+    "SELECT",
+    "TRAIN",
+    "WRITE",
+    "CompareConfig",
+    "ExplainConfig",
+    "FinetuneConfig",
+    "MeasureConfig",
+    "NetworkConfig",
+    "Panel",
+    "RecipeConfig",
+    "ReportConfig",
+    "RunConfig",
+    "SubjectConfig",
+    "TrainConfig",
+    "read_config",
+]

@@ -1,0 +1,94 @@
+"""The settings of ``ddeep run``, ``ddeep measure`` and ``ddeep compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, model_validator
+
+from ...errors import ConfigError
+from ...selections.k import parse_k
+from .option import COMPUTE, EXAMINE, SELECT, TRAIN, WRITE, option, several
+from .subject import NetworkConfig, SubjectConfig
+
+ALL = "all"
+
+
+def _k(value: Any) -> Any:
+    return None if value is None else parse_k(value)
+
+
+OneK = Annotated[int | float | None, BeforeValidator(_k)]
+Several = Annotated[tuple[str, ...], BeforeValidator(several)]
+
+_LAYERS = "Names of layers or globs (default: the one feeding the head)."
+_OUT = "Folder to write (default: one of its own under runs/)."
+
+
+def _each_k(value: Any) -> Any:
+    values = (value,) if isinstance(value, str | int | float) else value
+    return tuple(dict.fromkeys(map(parse_k, values))) if isinstance(values, list | tuple) else values
+
+
+class RunConfig(SubjectConfig):
+    """The settings of ``ddeep run``; a config file holds the same names."""
+
+    layer: str | None = option(None, EXAMINE, "Dotted name of a layer (default: the one feeding the head).")
+    strategy: str | None = option(None, SELECT, "How to select: `ddeep list strategies`.", complete="strategies")
+    k: OneK = option(
+        None,
+        SELECT,
+        "Filters per class, or a fraction in (0, 1): --k 0.9 keeps fewer filters than --k 0.5 (the most frequent ones, "
+        "holding about 1-k of the counts, as the paper's authors do). Default: the model's own.",
+    )
+    selection: Path | None = option(None, SELECT, "Use the filters of this file (ddeep's or the authors') instead.")
+    no_refit: bool = option(False, SELECT, "Skip the refit: the saved head is the strategy's own if it learned one.")
+    finetune: int | None = option(
+        None, TRAIN, "Then fine-tune for so many epochs, as `ddeep finetune` does, which has more options.", ge=1
+    )
+    out: Path | None = option(None, WRITE, _OUT)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RunConfig:
+        if (self.strategy is None) == (self.selection is None):
+            raise ConfigError(
+                "Give either --strategy NAME or --selection FILE: `ddeep list strategies` shows the names."
+            )
+        if self.selection is not None and self.k is not None:
+            raise ConfigError("--k goes with --strategy; a selection file has its own number of filters.")
+        return self
+
+
+class MeasureConfig(SubjectConfig):
+    """The settings of ``ddeep measure``. ``strategy`` and ``k`` make the selections that some metrics are of."""
+
+    layers: Several = option((), EXAMINE, _LAYERS)
+    metrics: Several = option(
+        (), SELECT, "Such as psi:0.9, or all: `ddeep list metrics` (default: those of every run).", complete="metrics"
+    )
+    strategy: str | None = option(
+        None, SELECT, "How to select, for metrics of a selection: `ddeep list strategies`.", complete="strategies"
+    )
+    k: OneK = option(None, SELECT, "Filters per class of that selection (default: the model's own).")
+    out: Path | None = option(None, WRITE, _OUT)
+
+
+class CompareConfig(NetworkConfig):
+    """The settings of ``ddeep compare``; a config file holds the same names, lists where there may be several."""
+
+    weights: Several = option((), EXAMINE, "Checkpoints: weights files, or names (default: the model's own).")
+    layers: Several = option((), EXAMINE, _LAYERS)
+    strategies: Several = option(
+        (ALL,), SELECT, "Which to compare, or all: `ddeep list strategies`.", complete="strategies"
+    )
+    k: Annotated[tuple[int | float, ...], BeforeValidator(_each_k)] = option(
+        (), SELECT, "Filters per class, such as 2,3,5,10,20 (default: the model's own)."
+    )
+    no_refit: bool = option(False, COMPUTE, "Skip the refits of the decomposed heads.")
+    out: Path | None = option(None, WRITE, _OUT)
+
+    def subjects(self) -> list[SubjectConfig]:
+        """The settings of every checkpoint's network."""
+        shared = self.model_dump(include=set(NetworkConfig.model_fields))
+        return [SubjectConfig(**shared, weights=name) for name in self.weights or (None,)]

@@ -1,0 +1,62 @@
+"""Which network, on which images, and how to run it: what the commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from .option import COMPUTE, EXAMINE, option, three_numbers
+
+ThreeNumbers = Annotated[tuple[float, float, float], BeforeValidator(three_numbers)]
+
+
+class Settings(BaseModel):
+    """What all settings are: frozen, and strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Settings):
+    """Where images and weights lie."""
+
+    data_dir: Path = option(Path("data"), EXAMINE, "Folder that holds datasets and weights.")
+
+
+class DeviceConfig(Settings):
+    """Where to compute."""
+
+    device: str = option("auto", COMPUTE, "auto, cpu, cuda, cuda:N or mps.")
+
+
+class SeedConfig(Settings):
+    """What makes a run repeatable."""
+
+    seed: int = option(0, COMPUTE, "Seed of everything random.", strict=True, ge=0, lt=2**63)
+
+
+class RecipeOfImagesConfig(Settings):
+    """How images are prepared, where a weights file does not say."""
+
+    mean: ThreeNumbers | None = option(None, EXAMINE, "Pixel mean a weights file was trained with: R,G,B.")
+    std: ThreeNumbers | None = option(None, EXAMINE, "Pixel deviation a weights file was trained with: R,G,B.")
+
+
+class NetworkConfig(SeedConfig, DeviceConfig, RecipeOfImagesConfig, DataConfig):
+    """What every command that examines networks must know, but for their weights."""
+
+    model: str = option(..., EXAMINE, "Architecture: `ddeep list models`.", complete="models")
+    dataset: str | None = option(
+        None, EXAMINE, "Images: `ddeep list datasets` (default: the model's own).", complete="datasets"
+    )
+    head: str | None = option(None, EXAMINE, "Dotted name of the final linear layer (default: found).")
+    precision: Literal["fp32", "bf16"] = option("fp32", COMPUTE, "fp32 or bf16.")
+    batch_size: int = option(256, COMPUTE, "Images in a forward pass.", strict=True, ge=1, le=65536)
+    skip_bad_images: bool = option(False, COMPUTE, "Leave out and count images that do not decode.")
+
+
+class SubjectConfig(NetworkConfig):
+    """What every command that examines one network must know."""
+
+    weights: str | None = option(None, EXAMINE, "A weights file, or the name of the model's own weights.")
