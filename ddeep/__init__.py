@@ -21,7 +21,7 @@ from .registry.hookspecs import hookimpl
 from .registry.specs import DatasetSpec, MetricSpec, ModelFamily, ModelSpec, RegularizerSpec, StrategySpec, WeightsSpec
 
 if TYPE_CHECKING:
-    from .api import decompose, evaluate, gather, load, measure, refit, select
+    from .api import RunResult, decompose, evaluate, gather, load, measure, refit, run, select
     from .data.images import FileImages, TensorImages
     from .heads.decomposed import DecomposedLinear
     from .networks.layer import Layer
@@ -31,12 +31,14 @@ __version__ = VERSION
 
 # Imported on first use: they need torch, and `ddeep --help` must not.
 _LAZY = {
+    "RunResult": "api",
     "decompose": "api",
     "evaluate": "api",
     "gather": "api",
     "load": "api",
     "measure": "api",
     "refit": "api",
+    "run": "api",
     "select": "api",
     "DecomposedLinear": "heads.decomposed",
     "FileImages": "data.images",
@@ -59,6 +61,7 @@ __all__ = [
     "ModelSpec",
     "PluginError",
     "RegularizerSpec",
+    "RunResult",
     "Selection",
     "SelectionError",
     "StrategySpec",
@@ -73,6 +76,7 @@ __all__ = [
     "load",
     "measure",
     "refit",
+    "run",
     "select",
 ]
 

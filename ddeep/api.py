@@ -21,6 +21,8 @@ from .errors import ConfigError, DataError
 from .evidence.collector import Collector
 from .evidence.context import Context
 from .evidence.evidence import Evidence, count_classes, gather_kept
+from .experiments.run import run as run_experiment
+from .experiments.settings import RunConfig, read_config
 from .heads.decomposed import decompose
 from .heads.refit import refit as refit_head
 from .networks.anatomy import find_anatomy, get_layers
@@ -29,7 +31,7 @@ from .networks.head import get_head, head_if_fed, last_linear, set_head
 from .networks.inference import prepare
 from .networks.layer import Layer, get_module
 from .networks.trace import Recording, record
-from .results.run import load
+from .results.run import RunResult, load
 from .selections.k import parse_k
 from .selections.measure import SplitEvidence, always_measured, find_metric
 from .selections.measure import measure as run_metrics
@@ -38,7 +40,7 @@ from .selections.select import choose, find_strategy, needed
 from .selections.selection import Selection
 from .statistics.statistic import Statistic
 
-__all__ = ["decompose", "evaluate", "gather", "load", "measure", "refit", "select"]
+__all__ = ["RunResult", "decompose", "evaluate", "gather", "load", "measure", "refit", "run", "select"]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -129,6 +131,15 @@ def measure(
     train = _gather(parts, batches, needed_by_metrics(specs, "train"), device)
     test = _gather(parts, test_batches, of_test, device) if test_batches is not None else None
     return run_metrics(specs, SplitEvidence(train, test), selection, parts.context(seed))
+
+
+def run(**settings: Any) -> RunResult:
+    """What ``ddeep run`` does, with its options as keywords: ``ddeep.run(model="resnet20", strategy="paper")``.
+
+    For models and datasets of plugins. Nothing is written; the result has the ``document`` of ``run.json``, the
+    ``selection`` and the decomposed ``model``, None where the layer does not feed the head.
+    """
+    return run_experiment(read_config(RunConfig, settings))
 
 
 def evaluate(module: nn.Module, batches: Batches, *, device: str = "auto") -> float:

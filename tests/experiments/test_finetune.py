@@ -189,7 +189,7 @@ def test_the_dense_control_trains_the_same_network_with_the_same_recipe(
     place: Path, tmp_path: Path, cli_here: Cli
 ) -> None:
     done = cli_here(
-        *("finetune", place / "run", "--head", "dense", "--epochs", 1, "--batch-size", 20),
+        *("finetune", place / "run", "--dense", "--epochs", 1, "--batch-size", 20),
         *("--out", tmp_path / "dense", "--json"),
     )
     assert done.status == 0, done.err

@@ -114,7 +114,7 @@ def test_two_processes_finetune_as_well_as_one_on_the_digits(tmp_path: Path) -> 
     """Through the decomposed head and through the dense one; the batch norms of two processes see half batches each."""
     run = ["-m", "ddeep", "run", "--model", "resnet20", "--strategy", "paper", "--device", "cpu", "--no-refit"]
     assert launch(1, tmp_path, [*run, "--out", "run"]).status == 0
-    dense = ["--head", "dense", "--model", "resnet20", "--dataset", "digits"]
+    dense = ["--dense", "--model", "resnet20", "--dataset", "digits"]
     found: dict[str, list[float]] = {"decomposed": [], "dense": []}
     for processes in (1, 2):
         for name, own in (("decomposed", ["run"]), ("dense", dense)):

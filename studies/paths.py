@@ -1,0 +1,5 @@
+"""Where things lie."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]  # of the repository
