@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
@@ -97,14 +97,6 @@ def exact_pixels(path: Path, height: int, width: int) -> UInt8[Tensor, "h w 3"]:
     if (image.height, image.width) != (height, width):
         raise DataError(f"{_shown(path)} has {image.width} × {image.height} pixels, others have {width} × {height}.")
     return pixels_of(image)
-
-
-def load_image(path: Path | str, preprocessing: Preprocessing) -> Float32[Tensor, "1 3 s s"]:
-    """One image file as a batch of one, ready for the network."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"There is no image {_shown(path)}.")
-    return preprocessing.normalise(fitted_pixels(path, preprocessing).unsqueeze(0))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -21,8 +21,8 @@ def prepare(
 ) -> nn.Module:
     """Return a copy of ``module`` in eval mode on ``device``, as fast as exactness allows.
 
-    Batch norms are folded only where neither the convolution nor the norm is (or lies inside) a requested layer's own
-    name, and only if the responses to ``example`` stay within 1e-4 relative.
+    Batch norms are folded only where neither the convolution nor the norm is itself a requested layer (inside one they
+    may be: what comes out of it stays the same), and only if logits and responses to ``example`` stay within 1e-4.
     """
     plain = copy.deepcopy(module).eval().to(device)
     channels_last = any(isinstance(m, nn.Conv2d) for m in plain.modules())

@@ -30,7 +30,6 @@ def count_pairs(table: Int64[Tensor, "r c"], rows: Int64[Tensor, " n"], columns:
 class ClassCounts(Statistic):
     """Images per class."""
 
-    memory: ClassVar[str] = "8*C"
     counts: Int64[Tensor, " c"] = accumulator()
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:  # noqa: ARG002
@@ -44,7 +43,6 @@ class ClassCounts(Statistic):
 class ClassSums(Statistic):
     """Sum of the responses, class by filter; divided by the class counts, μ_cj."""
 
-    memory: ClassVar[str] = "8*C*K"
     sums: Float[Tensor, "c k"] = accumulator()
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:
@@ -58,7 +56,6 @@ class ClassSums(Statistic):
 class ClassSquares(Statistic):
     """Sum of the squared responses, class by filter."""
 
-    memory: ClassVar[str] = "8*C*K"
     sums: Float[Tensor, "c k"] = accumulator()
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:
@@ -72,7 +69,6 @@ class ClassSquares(Statistic):
 class MagnitudeSums(Statistic):
     """Sum of |response|, class by filter: the tie rule's second key."""
 
-    memory: ClassVar[str] = "8*C*K"
     sums: Float[Tensor, "c k"] = accumulator()
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:
@@ -86,7 +82,6 @@ class MagnitudeSums(Statistic):
 class Extremes(Statistic):
     """Smallest and largest response of each filter."""
 
-    memory: ClassVar[str] = "8*K"
     low: Float[Tensor, " k"] = accumulator("min")
     high: Float[Tensor, " k"] = accumulator("max")
 
@@ -104,7 +99,6 @@ class TopCounts(Statistic):
     """How often a filter is among an image's k largest |response|, class by filter."""
 
     k: int
-    memory: ClassVar[str] = "8*C*K"
     counts: Int64[Tensor, "c k"] = accumulator()
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:
@@ -124,7 +118,6 @@ class MassHistogram(Statistic):
     """
 
     q: float
-    memory: ClassVar[str] = "8*C*(K + 2)"
     counts: Int64[Tensor, "c k1"] = accumulator()
     silent: Int64[Tensor, " c"] = accumulator()
 
@@ -159,7 +152,6 @@ class MassTopCounts(Statistic):
     """How often a filter is among an image's m_c largest |response|, m_c = max(1, ⌊mean of m_n(q) over S_c⌋)."""
 
     q: float
-    memory: ClassVar[str] = "8*C*K"
     counts: Int64[Tensor, "c k"] = accumulator()
 
     def after(self) -> tuple[Statistic, ...]:
@@ -193,7 +185,6 @@ class Confusion(Statistic):
 
     among: tuple[int, ...] | None = None
     extras: ClassVar[frozenset[str]] = frozenset({"logits"})
-    memory: ClassVar[str] = "8*C*C"
     counts: Int64[Tensor, "c c"] = accumulator()
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:  # noqa: ARG002
@@ -212,7 +203,6 @@ class ZeroSums(Statistic):
     """Sum over images of the share of positions at which the filter is zero, class by filter (APoZ)."""
 
     extras: ClassVar[frozenset[str]] = frozenset({"zeros"})
-    memory: ClassVar[str] = "8*C*K"
     sums: Float[Tensor, "c k"] = accumulator()
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:
@@ -228,7 +218,6 @@ class GradientSums(Statistic):
     """Sums over images of g, |g| and g², class by filter; g is the batch's ``gradient_activation``."""
 
     extras: ClassVar[frozenset[str]] = frozenset({"gradient_activation"})
-    memory: ClassVar[str] = "24*C*K"
     signed: Float[Tensor, "c k"] = accumulator()
     absolute: Float[Tensor, "c k"] = accumulator()
     squared: Float[Tensor, "c k"] = accumulator()

@@ -77,7 +77,6 @@ class Histogram(_Binned):
     """How many images have a response in each bin, filter by bin, all classes together."""
 
     by_filter: ClassVar[bool] = True
-    memory: ClassVar[str] = "8*K*bins"
     counts: Int64[Tensor, "k b"] = accumulator()
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:  # noqa: ARG002
@@ -92,7 +91,6 @@ class Histogram(_Binned):
 class ClassHistogram(_Binned):
     """How many images of a class have a response in each bin, class by filter by bin."""
 
-    memory: ClassVar[str] = "8*C*K*bins"
     counts: Int64[Tensor, "c k b"] = accumulator()
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:
@@ -117,7 +115,6 @@ class RankSums(_Binned):
     """
 
     by_filter: ClassVar[bool] = True
-    memory: ClassVar[str] = "16*C*K"
     doubled: Int64[Tensor, "c k"] = accumulator()
     shared: Int64[Tensor, "c k"] = accumulator()
 

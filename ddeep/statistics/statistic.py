@@ -27,13 +27,12 @@ def accumulator(reduction: Reduction = "sum") -> Any:
 class Statistic:
     """Base of all statistics; subclasses are ``@dataclass(unsafe_hash=True)`` with ``accumulator()`` fields.
 
-    ``extras`` names what it reads of a batch beyond the responses; ``memory`` its bytes as a formula in C, K and
-    its own parameters. ``by_filter``: it goes through a batch filter by filter, so it wants many images at once.
+    ``extras`` names what it reads of a batch beyond the responses. ``by_filter``: it goes through a batch filter by
+    filter, so it wants many images at once.
     """
 
     extras: ClassVar[frozenset[str]] = frozenset()
     by_filter: ClassVar[bool] = False
-    memory: ClassVar[str]
 
     def after(self) -> tuple[Statistic, ...]:
         """The statistics that must be complete first; if any, this one is gathered in a later round."""

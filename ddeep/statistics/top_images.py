@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int64
@@ -22,7 +22,6 @@ class TopImages(Statistic):
     """
 
     m: int
-    memory: ClassVar[str] = "12*K*m"
     indices: Int64[Tensor, "k m"] = accumulator()
     responses: Float[Tensor, "k m"] = accumulator()
 

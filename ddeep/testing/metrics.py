@@ -160,7 +160,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 PROMISES = [
-    Promise("its statistics merge, save and state their size", _statistics),
+    Promise("its statistics merge, save and plan their size", _statistics),
     Promise("its figures are JSON, absent classes or not", _is_json),
     Promise("it is deterministic", _is_deterministic),
     Promise("batch size and order of the images do not matter", _ignores_batching),

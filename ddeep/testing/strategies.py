@@ -184,7 +184,7 @@ def _statistics(spec: StrategySpec, _data_dir: Path) -> None:
 
 
 PROMISES = [
-    Promise("its statistics merge, save and state their size", _statistics),
+    Promise("its statistics merge, save and plan their size", _statistics),
     Promise("it scores every class and filter, for every k", _selects),
     Promise("scores that serve every k do not depend on it", _scores_serve_every_k),
     Promise("it takes a fraction as k, if it says so", _takes_fractions),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 
 from ddeep.statistics.basic import ClassSums
@@ -27,7 +28,9 @@ class Averaging(ClassSums):
 
 
 class Larger(ClassSums):
-    memory = "4*C*K"
+    def update(self, batch: ResponseBatch) -> None:
+        super().update(batch)
+        self.sums = torch.cat([self.sums, self.sums])
 
 
 class Forgetful(ClassSums):
@@ -40,12 +43,12 @@ class Forgetful(ClassSums):
     [
         (Unequal, "unsafe_hash=True"),
         (Averaging, "only add"),
-        (Larger, "as a formula"),
+        (Larger, "allocate all that"),
         (Forgetful, "accumulator() field"),
     ],
 )
 def test_broken_statistics(statistic: type[Statistic], fix: str, tmp_path: Path) -> None:
-    merge = "its statistics merge, save and state their size"
+    merge = "its statistics merge, save and plan their size"
     spec = replace(GOOD_STRATEGY, needs=lambda _ks: [statistic()])
     assert fix in broken("strategies", spec, tmp_path, merge)[merge]
     metric = replace(GOOD_METRIC, needs=lambda _split: [statistic()])

@@ -4,7 +4,6 @@ import zlib
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from torchvision import transforms
 
@@ -13,7 +12,6 @@ from ddeep.data.decoding import (
     fitted_pixels,
     image_formats,
     image_suffixes,
-    load_image,
     pixels_of,
     read_rgb,
 )
@@ -206,16 +204,7 @@ def test_exact_pixels(tmp_path):
         exact_pixels(tmp_path / "x.png", 12, 8)
 
 
-def test_load_image(tmp_path):
-    Image.fromarray(noise(16, 16)).save(tmp_path / "x.png")
-    batch = load_image(str(tmp_path / "x.png"), PLAIN)
-    wanted = torch.from_numpy(noise(16, 16)).permute(2, 0, 1)[None] / 255 * 2 - 1
-    torch.testing.assert_close(batch, wanted, rtol=1e-6, atol=1e-6)
-    with pytest.raises(DataError, match="no image"):
-        load_image(tmp_path / "absent.png", PLAIN)
-
-
 def test_an_unreadable_file_is_named(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(DataError, match=r"pipe\.png"):
-        load_image(tmp_path / "pipe.png", PLAIN)
+        read_rgb(tmp_path / "pipe.png")

@@ -242,7 +242,6 @@ def test_statistics_see_chunks_not_batches(small_chunks: None, whole: bool) -> N
 
     class Sizes(ClassCounts):
         by_filter: ClassVar[bool] = whole
-        memory: ClassVar[str] = ClassCounts.memory
 
         def update(self, batch: ResponseBatch) -> None:
             seen.append(len(batch.labels))

@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from ddeep.experiments import train
 from ddeep.registry.specs import resolve
 from ddeep_plugins_builtin.models import ddeep_models
 from tests.support.helpers import Outcome
@@ -200,3 +201,12 @@ def test_resume_takes_no_other_settings(tmp_path: Path, cli_here: Cli) -> None:
     missing = cli_here("train", "--resume", str(tmp_path))
     assert missing.status == 1
     assert "run.json" in missing.err
+
+
+def test_mean_and_deviation_are_those_of_all_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = torch.randint(0, 256, (7, 5, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(train, "_AT_ONCE", 100)  # one image at a time
+    shares = pixels.double().flatten(0, 2) / 255
+    mean, std = train.mean_and_deviation(pixels)
+    assert mean == tuple(round(value, 4) for value in shares.mean(0).tolist())
+    assert std == tuple(round(value, 4) for value in shares.std(0).tolist())

@@ -262,3 +262,13 @@ def test_names_and_globs_choose_layers() -> None:
 )
 def test_axes(module: nn.Module, shape: tuple[int, ...], nearby: Any, axes: str | None) -> None:
     assert axes_of(module, shape, nearby) == axes
+
+
+def test_recording_leaves_every_mode_as_it_was() -> None:
+    net = Net(convolutions(), 5)
+    net.train()
+    net.body[1].eval()  # a norm that somebody has frozen
+    before = {name: module.training for name, module in net.named_modules()}
+    record(net, example_images(net, 8))
+    assert {name: module.training for name, module in net.named_modules()} == before
+    assert set(before.values()) == {True, False}

@@ -21,7 +21,7 @@ from ddeep.data.batches import Batch
 from ddeep.data.images import TensorImages
 from ddeep.data.loader import Loader
 from ddeep.data.preprocessing import Preprocessing
-from ddeep.evidence import collector
+from ddeep.evidence import collector, subject
 from ddeep.evidence.collector import Collector
 from ddeep.evidence.evidence import by_round
 from ddeep.evidence.subject import EXAMPLES
@@ -30,6 +30,7 @@ from ddeep.experiments.measure import run_measurement
 from ddeep.experiments.run import run
 from ddeep.experiments.settings import CompareConfig, MeasureConfig, RunConfig, read_config
 from ddeep.networks.layer import Layer
+from ddeep.networks.trace import Recording, record
 from ddeep.registry.registry import registry
 from ddeep.selections.measure import always_measured
 from ddeep.selections.measure import needed as needed_by_metrics
@@ -76,6 +77,33 @@ def test_a_run_sees_every_image_once(forwards: list[int]) -> None:
     forwards.clear()
     run(read_config(RunConfig, {**MODEL, "strategy": "mean-activation", "no_refit": True}))
     assert split(forwards)[0] == 0  # as does another strategy
+
+
+def one_run() -> object:
+    return run(read_config(RunConfig, {**MODEL, "strategy": "paper"}))
+
+
+def one_comparison() -> object:
+    return run_comparison(read_config(CompareConfig, {**MODEL, "strategies": "paper", "layers": "layer?.2"}))
+
+
+def one_measurement() -> object:
+    return run_measurement(read_config(MeasureConfig, {**MODEL, "layers": "layer?.?"}))
+
+
+@pytest.mark.parametrize("command", [one_run, one_comparison, one_measurement], ids=["run", "compare", "measure"])
+def test_the_networks_parts_are_found_in_one_recorded_pass(
+    command: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[nn.Module] = []
+
+    def counted(module: nn.Module, example: Tensor) -> Recording:
+        recorded.append(module)
+        return record(module, example)
+
+    monkeypatch.setattr(subject, "record", counted)
+    command()
+    assert len(recorded) == 1
 
 
 def test_every_strategy_k_and_layer_in_one_pass_a_split(forwards: list[int]) -> None:

@@ -90,10 +90,9 @@ def test_it_goes_on_from_what_it_has_saved(statistic: Statistic, batch: Response
 
 
 @every_statistic
-def test_memory_formula_is_what_the_accumulators_take(statistic: Statistic) -> None:
-    stated = eval(statistic.memory, {"__builtins__": {}}, {"C": 7, "K": 11, "bins": statistic.bins})  # type: ignore[attr-defined]
+def test_what_it_plans_is_what_its_accumulators_take(statistic: Statistic) -> None:
     statistic.start(7, 11, "cpu")
-    assert statistic.nbytes(7, 11) == sum(tensor.nbytes for tensor in statistic.state().values()) == stated
+    assert statistic.nbytes(7, 11) == sum(tensor.nbytes for tensor in statistic.state().values())
 
 
 def test_a_thousand_classes_fit() -> None:
