@@ -66,8 +66,8 @@ def test_refit_fits_the_decomposed_head_and_nothing_else() -> None:
     dense = model.head.weight.detach(), model.head.bias.detach()
     expected = refit(pooled(model, images), labels, *dense, selection.mask())
     head = found.get_submodule("head")
-    torch.testing.assert_close(head.weight, expected.weight, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(head.bias, expected.bias, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(head.weight, expected.head.weight, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(head.bias, expected.head.bias, rtol=1e-3, atol=1e-3)
     after = found.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"head.weight", "head.bias"}

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ddeep.data.batches import Batch
 from ddeep.errors import ConfigError, DataError
 from ddeep.evidence import collector as gathering_module
 from ddeep.evidence import evidence as evidence_module
 from ddeep.evidence.collector import Collector
 from ddeep.evidence.evidence import Evidence, by_round, count_classes, gather_kept
 from ddeep.networks.layer import Layer
-from ddeep.statistics import statistic as statistic_module
+from ddeep.statistics import batch as batch_module
 from ddeep.statistics.basic import (
     ClassCounts,
     ClassSums,
@@ -34,7 +35,7 @@ from ddeep.statistics.batch import ResponseBatch
 from ddeep.statistics.statistic import Statistic
 from tests.reference.counts import mass_top_counts, top_counts
 from tests.support.effort import examples
-from tests.support.toys import CLASSES, FILTERS, Batch, Toy, batched, pictures, pooled, toy
+from tests.support.toys import CLASSES, FILTERS, Toy, batched, pictures, pooled, toy
 
 CPU = torch.device("cpu")
 RELU, CONV = Layer("relu"), Layer("conv")
@@ -55,7 +56,7 @@ def gather(
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks small enough for a few images to make several."""
     monkeypatch.setattr(evidence_module, "KEPT_CHUNK", 16)
-    monkeypatch.setattr(statistic_module, "BLOCK", 5 * FILTERS)
+    monkeypatch.setattr(batch_module, "BLOCK", 5 * FILTERS)
     monkeypatch.setattr(gathering_module, "CHUNK", 16)
 
 

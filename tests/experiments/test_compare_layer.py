@@ -68,7 +68,7 @@ def test_accuracies_are_those_of_each_head_by_itself(
     for row, cell in zip(compared["rows"], CELLS, strict=True):
         mask = cell.selection.mask()
         fitted = refit(*evidence.train.cached_responses(), weight, bias, mask)
-        for name, head in (("decomposed", (weight * mask, bias)), ("refit", (fitted.weight, fitted.bias))):
+        for name, head in (("decomposed", (weight * mask, bias)), ("refit", fitted.head)):
             right = int((predict(responses, *head) == labels).sum())
             assert row[name] == pytest.approx(100 * right / IMAGES, abs=100.1 / IMAGES if name == "refit" else 1e-9)
             low, high = row[f"{name}_interval"]

@@ -81,7 +81,6 @@ def test_fine_tuning_reports_and_saves_what_it_reached(place: Path, copied: Path
     assert document["finetune"]["from"] == "refit"
     assert document["finetune"]["recipe"]["optimizer"] == "adam"
     assert sorted(path.name for path in copied.iterdir()) == [
-        "curve.png",
         "history.csv",
         "metrics.json",
         "model.safetensors",

@@ -79,7 +79,13 @@ def test_a_run_directory_holds_all_there_is_to_know(images: Path, tmp_path: Path
     assert document["classes"] == ["blue", "green", "red"]
     assert len(document["epochs"]) == document["recipe"]["epochs"] == 3
     assert document["preprocessing"]["size"] == 16
-    assert sorted(path.name for path in out.iterdir()) == ["curve.png", "history.csv", "model.safetensors", "run.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "curve.png",
+        "curve.svg",
+        "history.csv",
+        "model.safetensors",
+        "run.json",
+    ]
     assert len((out / "history.csv").read_text().splitlines()) == 4
 
     spec = next(spec for spec in ddeep_models() if spec.name == "resnet20")

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddeep.evidence import subject as subject_module
+from ddeep.evidence import store
 from ddeep.evidence.context import Context
 from ddeep.evidence.evidence import Evidence
 from ddeep.evidence.replay import context_at
@@ -84,7 +84,7 @@ def subject(ran: tuple[Outcome, Path], images: Path) -> Iterator[Subject]:  # no
 
     config = {"model": "resnet20", "strategy": "paper", "dataset": "cifar10", "data_dir": images}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subject_module, "run_pass", no_pass)
+        patch.setattr(store, "run_pass", no_pass)
         yield open_subject(read_config(RunConfig, config))
 
 

@@ -200,7 +200,7 @@ def test_transfers_to_a_gpu_are_pinned_and_do_not_block(monkeypatch: pytest.Monk
     assert waits.blocking == []
     assert waits.seen == []
     assert pinned == [(4, 8, 8, 3), (4,), (4,), (1, 8, 8, 3), (1,), (1,)]
-    assert loader.Batch._fields == ("images", "labels", "indices")
+    assert Batch._fields == ("images", "labels", "indices")
 
 
 def live_bytes() -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
@@ -33,14 +31,6 @@ def toy(seed: int = 0, **settings: int) -> Toy:
         made.norm.running_mean.normal_()  # type: ignore[union-attr]
         made.norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
     return made.eval()
-
-
-class Batch(NamedTuple):
-    """What a loader yields."""
-
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
 
 
 def pictures(count: int, classes: int = CLASSES, seed: int = 1) -> tuple[Tensor, Tensor]:

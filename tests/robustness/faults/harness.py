@@ -174,8 +174,8 @@ def _next_out(folder: Path, scenario: Scenario) -> str:
 
 def preload() -> None:
     """Import what the commands need, so that kills fall into their work and not into importing torch."""
-    for module in ("comparison", "experiment", "measurement", "training_run"):
-        import_module(f"ddeep.{module}")
+    for module in ("compare", "measure", "run", "train"):
+        import_module(f"ddeep.experiments.{module}")
     registry()
     torch.set_num_threads(1)  # forks and threads do not go together
 
