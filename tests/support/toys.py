@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ddeep.data.batches import Batch
+
 CLASSES, FILTERS, SIDE = 4, 6, 8
 
 
