@@ -23,11 +23,11 @@ from .evidence.context import Context
 from .evidence.evidence import Evidence, count_classes, gather_kept
 from .experiments.run import run as run_experiment
 from .experiments.settings import RunConfig, read_config
-from .heads.decomposed import decompose
+from .heads.decomposed import decompose, head_of
 from .heads.refit import refit as refit_head
 from .networks.anatomy import find_anatomy, get_layers
 from .networks.device import resolve_device
-from .networks.head import get_head, head_if_fed, last_linear, set_head
+from .networks.head import get_head, head_if_fed, set_head
 from .networks.inference import prepare
 from .networks.layer import Layer, get_module
 from .networks.trace import Recording, record
@@ -56,8 +56,8 @@ def gather(
 ) -> Evidence:
     """Run ``module`` once over ``batches``; return the statistics and the responses ``(N, K)`` of ``layer``.
 
-    Labels are integers (N,), the numbers of the outputs. By default ``head`` is found by its output, or else the last
-    ``nn.Linear``, and ``layer`` is the one that feeds it. The module itself is not changed.
+    Labels are integers (N,), the numbers of the outputs. By default ``head`` is the ``nn.Linear`` whose output is the
+    network's, and ``layer`` is the one that feeds it. The module itself is not changed.
     """
     return _gather(_look(module, batches, layer, head), batches, statistics, device)
 
@@ -78,7 +78,9 @@ def select(
     parts = _look(module, batches, layer, head)
     evidence = _gather(parts, batches, needed(spec, [k]), device)
     found = choose(spec, evidence, k, parts.context(seed))
-    return replace(found, source={"strategy": spec.name, "k": k, "layer": evidence.layer.name, **found.source})
+    fed = parts.head if parts.context().head is not None else None
+    source = {"strategy": spec.name, "k": k, "layer": evidence.layer.name, "head": fed}
+    return replace(found, source={**source, **found.source})
 
 
 def refit(
@@ -92,16 +94,17 @@ def refit(
 ) -> nn.Module:
     """``decompose`` the network, and fit its decomposed head to the labels of ``batches``, the rest as it is.
 
-    One pass over ``batches``, the train split; the layer, by default that of the selection, must feed the head. See
-    ``gather``. Raises ConfigError where it does not, and SelectionError for a selection that does not fit.
+    One pass over ``batches``, the train split; layer and head are by default those of the selection, and the one must
+    feed the other. See ``gather``. Raises ConfigError where it does not, and SelectionError for a selection that does
+    not fit.
     """
     wanted = layer if layer is not None else selection.source.get("layer")
-    parts = _look(module, batches, wanted, head)
-    dense = parts.context().needed_head()
-    decomposed = decompose(module, selection, head=parts.head)
+    parts = _look(module, batches, wanted, head or head_of(selection))
+    dense, name = parts.context().needed_head(), parts.named_head()
+    decomposed = decompose(module, selection, head=name)
     evidence = _gather(parts, batches, (), device)
     found = refit_head(*evidence.cached_responses(), *dense, selection.mask())
-    set_head(decomposed, parts.head, *found.head)
+    set_head(decomposed, name, *found.head)
     return decomposed
 
 
@@ -159,45 +162,65 @@ def evaluate(module: nn.Module, batches: Batches, *, device: str = "auto") -> fl
 
 @dataclass(frozen=True)
 class _Parts:
-    """A module with the layer to read, its head, and the one recorded pass in which they were found."""
+    """A module with the layer to read, its head, and the one recorded pass in which they were found.
+
+    ``head`` is None where there is none, and ``problem`` says why.
+    """
 
     module: nn.Module
     recording: Recording
     layer: Layer
-    head: str
+    head: str | None
+    problem: str
 
     def context(self, seed: int = 0) -> Context:
         """The context of strategies and metrics at the layer."""
-        fed = head_if_fed(self.recording, self.head, self.layer)
+        fed = head_if_fed(self.recording, self.head, self.layer) if self.head is not None else None
         return Context(get_module(self.module, self.layer.name), fed, seed)
+
+    def named_head(self) -> str:
+        """The head's name, or ConfigError where it was not found."""
+        if self.head is None:
+            raise ConfigError(f"No head is found: {self.problem}. Name it with head=.")
+        return self.head
+
+    @property
+    def classes(self) -> int:
+        """The network's outputs."""
+        logits = self.recording.output
+        if self.head is None and isinstance(logits, Tensor) and logits.ndim == 2:
+            return logits.shape[1]
+        return get_head(self.module, self.named_head()).out_features
 
 
 def _look(module: nn.Module, batches: Batches, layer: str | Layer | None, head: str | None) -> _Parts:
     """The layer asked for, as its output asks to be read, and the head."""
     example = _first_images(batches)
     recording = record(prepare(module, [], example.device), example)
-    final = head or find_anatomy(recording).head or last_linear(module)
-    anatomy = find_anatomy(recording, final)
+    anatomy = find_anatomy(recording, head)
+    found = (anatomy.head, anatomy.problem)
     if isinstance(layer, Layer):
         get_module(module, layer.name)
-        return _Parts(module, recording, layer, final)
+        return _Parts(module, recording, layer, *found)
     if anatomy.layer is not None and layer in (None, anatomy.layer.name):
-        return _Parts(module, recording, anatomy.layer, final)
+        return _Parts(module, recording, anatomy.layer, *found)
+    if layer is None and anatomy.head is None:
+        raise ConfigError(f"No head is found: {anatomy.problem}. Name it with head=, or choose a layer with layer=.")
     if layer is None:
         raise ConfigError(
             f"No layer feeds the head: {anatomy.problem}. Make what the head reads a submodule's output (nn.ReLU for "
             "torch.relu, say), or choose a layer with layer=."
         )
-    found = get_layers(recording, [layer])
-    if len(found) > 1:
-        raise ConfigError(f"{layer!r} stands for {len(found)} layers. Choose one.")
-    return _Parts(module, recording, found[0], final)
+    layers = get_layers(recording, [layer])
+    if len(layers) > 1:
+        raise ConfigError(f"{layer!r} stands for {len(layers)} layers. Choose one.")
+    return _Parts(module, recording, layers[0], *found)
 
 
 def _gather(parts: _Parts, batches: Batches, statistics: Iterable[Statistic], device: str) -> Evidence:
     """One pass over ``batches``: the statistics and the responses of the layer."""
     place = resolve_device(device)
-    classes = get_head(parts.module, parts.head).out_features
+    classes = parts.classes
     images = _count(batches)
     labels = torch.full((images,), -1)
 

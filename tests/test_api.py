@@ -80,7 +80,7 @@ def test_refit_fits_the_decomposed_head_and_nothing_else() -> None:
 def test_refit_refuses_what_it_cannot_fit_before_the_pass() -> None:
     model, train = toy(), loader()
     selection = ddeep.select(model, train, strategy="paper", k=2, layer="conv")
-    with pytest.raises(ConfigError, match="only at the layer that feeds the head"):
+    with pytest.raises(ConfigError, match="made at layer 'conv', which does not feed the head"):
         ddeep.refit(model, train, selection)
     with pytest.raises(SelectionError, match="for 2 classes and 6 filters, but the head has 4 outputs"):
         ddeep.refit(model, train, ddeep.Selection.of([[0], [1]], FILTERS))
@@ -241,6 +241,57 @@ def test_where_no_layer_feeds_the_head_one_must_be_named() -> None:
     assert ddeep.select(Skipping().eval(), loader(), strategy="paper", k=2, layer="conv").num_filters == FILTERS
 
 
+class Spare(Toy):
+    """A linear layer of the head's shape, declared after it, that only training uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aux = nn.Linear(FILTERS, CLASSES)
+
+
+class Alike(Spare):
+    """Two heads with the same weights: which one gives the logits cannot be seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aux.load_state_dict(self.head.state_dict())
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.aux(self.relu(self.norm(self.conv(x))).mean((2, 3)))
+        return super().forward(x)
+
+
+class Sure(Toy):
+    """Its output are log-probabilities: the head's output, changed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).log_softmax(1)
+
+
+def test_every_function_takes_the_same_head() -> None:
+    torch.manual_seed(0)
+    model = Spare().eval()
+    selection = ddeep.select(model, loader(), strategy="contribution", k=1)
+    assert selection.source["head"] == "head"
+    for found in (ddeep.decompose(model, selection), ddeep.refit(model, loader(), selection)):
+        assert isinstance(found.get_submodule("head"), ddeep.DecomposedLinear)
+        assert not isinstance(found.get_submodule("aux"), ddeep.DecomposedLinear)
+
+
+def test_a_head_that_cannot_be_told_must_be_named() -> None:
+    torch.manual_seed(0)
+    for model, problem in ((Alike(), "output of 'aux' and 'head' alike: name one"), (Sure(), "computed from 'head'")):
+        with pytest.raises(ConfigError, match=f"No head is found: the logits are .*{problem}.*head="):
+            ddeep.select(model.eval(), loader(), strategy="paper", k=2)
+        at_layer = ddeep.select(model, loader(), strategy="paper", k=2, layer="relu")
+        with pytest.raises(ConfigError, match="does not feed the head"):
+            ddeep.decompose(model, at_layer)
+        named = ddeep.select(model, loader(), strategy="paper", k=2, head="head")
+        assert named.filters == at_layer.filters
+        assert named.source["head"] == "head"
+        assert isinstance(ddeep.decompose(model, named).get_submodule("head"), ddeep.DecomposedLinear)
+
+
 def test_a_decomposed_module_is_measured_like_any_other() -> None:
     model = toy()
     selection = ddeep.select(model, loader(), strategy="paper", k=2)
@@ -251,7 +302,8 @@ def test_a_decomposed_module_is_measured_like_any_other() -> None:
 
 def test_a_selection_knows_the_layer_to_be_measured_at() -> None:
     selection = ddeep.select(toy(), loader(), strategy="paper", k=2, layer="norm")
-    assert selection.source == {"strategy": "paper", "k": 2, "layer": "norm"}
+    assert selection.source == {"strategy": "paper", "k": 2, "layer": "norm", "head": None}
+    assert ddeep.select(toy(), loader(), strategy="paper", k=2).source["head"] == "head"
     with pytest.warns(UserWarning, match="layer 'norm' has negative ones"):
         assert ddeep.measure(toy(), loader(), selection)["class_selectivity"] is None
     assert ddeep.measure(toy(), loader(), selection, layer="relu")["class_selectivity"] is not None

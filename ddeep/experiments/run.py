@@ -183,7 +183,11 @@ def run(config: RunConfig) -> RunResult:
         "config": config.model_dump(mode="json", exclude={"out"}),
         **provenance_of(subject),
     }
-    source = {"strategy": document["strategy"], "k": document["k"], "layer": layer.name, **_source(subject)}
+    source = {
+        **{name: document[name] for name in ("strategy", "k", "layer")},
+        "head": subject.network.head if head is not None else None,
+        **_source(subject),
+    }
     return RunResult(document, selection.named(subject.classes, **source), decomposed)
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..errors import SelectionError
-from ..networks.head import Head, get_head, last_linear
+from ..errors import ConfigError, SelectionError
+from ..networks.head import Head, fitting_head, get_head
 from ..selections.selection import Selection
 
 # A sparse product is faster from about these on: weights of the dense head, and the share of them in the mask.
@@ -90,14 +90,32 @@ def check_fits(classes: int, filters: int, weight: Float[Tensor, "c k"]) -> None
         )
 
 
+def head_of(selection: Selection) -> str | None:
+    """The head that the selection says it was made for; None where it says nothing.
+
+    Raises ConfigError where it was made at a layer that feeds none.
+    """
+    name: object = selection.source.get("head")
+    if isinstance(name, str):
+        return name
+    if "head" in selection.source:
+        layer = str(selection.source.get("layer"))[:60]
+        raise ConfigError(
+            f"The selection was made at layer {layer!r}, which does not feed the head, so it does not say what to "
+            "decompose. Select at the layer that feeds the head, or name the head with head=."
+        )
+    return None
+
+
 def decompose(module: nn.Module, selection: Selection, *, head: str | None = None, learned: bool = False) -> nn.Module:
     """Return a copy of ``module`` whose final linear layer lets each class see only its selected filters.
 
-    ``head`` is the dotted name of that layer (default: the last ``nn.Linear``). It keeps the weights it has, or takes
-    those of the head that the strategy has ``learned`` along with the selection. Raises SelectionError where the
-    selection does not fit it, or has no learned head.
+    ``head`` is the dotted name of that layer: by default the one that the selection was made for, or else the only one
+    of its size. It keeps the weights it has, or takes those of the head that the strategy has ``learned`` along with
+    the selection. Raises SelectionError where the selection does not fit it, or has no learned head, and ConfigError
+    where it is unknown which layer is the head.
     """
-    name = head or last_linear(module)
+    name = head or head_of(selection) or fitting_head(module, len(selection.filters), selection.num_filters)
     decomposed = copy.deepcopy(module)
     linear = get_head(decomposed, name)
     check_fits(len(selection.filters), selection.num_filters, linear.weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -133,7 +133,8 @@ def get_layers(recording: Recording, patterns: Sequence[str], pool: Pool = "mean
 def find_anatomy(recording: Recording, head: str | None = None) -> Anatomy:
     """Find the head (unless given) and the layer that feeds it, by value.
 
-    The head is the last ``nn.Linear`` whose output is the network's. The layer is a submodule whose output at its
+    The head is the ``nn.Linear`` whose output is the network's; where several give the same, none is chosen for the
+    user. The layer is a submodule whose output at its
     last call is the head's input: averaged over positions, at the class token, or as it is (``TOLERANCE``). Of
     several, the choice falls on one that still has positions, then on one with parameters, then on the least nested,
     then on the last called; on the first called among those without parameters, so that no dropout comes before it.
@@ -145,7 +146,10 @@ def find_anatomy(recording: Recording, head: str | None = None) -> Anatomy:
         if found is None:
             raise ConfigError(_why_not_a_head(recording.module, head, [call.name for call in linears]))
         return _with_layer(found, recording)
-    found = next((call for call in reversed(linears) if _is_logits(call, logits)), None)
+    fitting = {call.name: call for call in linears if _is_logits(call, logits)}
+    if len(fitting) > 1:
+        return Anatomy(None, None, f"the logits are the output of {_joined(fitting)} alike: name one as the head")
+    found = next(iter(fitting.values()), None)
     return _with_layer(found, recording) if found else Anatomy(None, None, _why_no_head(calls, logits))
 
 
@@ -210,8 +214,12 @@ def _why_no_head(calls: Sequence[Call], logits: Any) -> str:
         return f"the logits are the output of the convolution {convolution!r}, not of a linear layer"
     alike = {c.name for c in calls if isinstance(c.module, nn.Linear) and c.shape == tuple(logits.shape)}
     if alike:
-        return f"the logits are computed from {' and '.join(map(repr, sorted(alike)))}, not the output of one of them"
+        return f"the logits are computed from {_joined(alike)}, not the output of one of them"
     return "the logits are not the output of a linear layer"
+
+
+def _joined(names: Iterable[str]) -> str:
+    return " and ".join(map(repr, sorted(names)))
 
 
 def _why_not_a_head(module: nn.Module, head: str, linears: Sequence[str]) -> str:

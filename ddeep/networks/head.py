@@ -56,12 +56,24 @@ def set_head(module: nn.Module, name: str, weight: Float[Tensor, "c k"], bias: F
         linear.bias.copy_(bias)
 
 
-def last_linear(module: nn.Module) -> str:
-    """Name of the last ``nn.Linear``, for modules nobody has described."""
-    names = [name for name, m in module.named_modules() if isinstance(m, nn.Linear)]
-    if not names:
+def fitting_head(module: nn.Module, classes: int, filters: int) -> str:
+    """Name of the one ``nn.Linear`` of this size, for a module that nobody has seen run.
+
+    The only one there is need not fit. Raises ConfigError where there is none, or several: which of them gives the
+    logits only a forward pass can tell.
+    """
+    linears = {name: part for name, part in module.named_modules() if isinstance(part, nn.Linear)}
+    sizes = {name: (part.out_features, part.in_features) for name, part in linears.items()}
+    fitting = [name for name, size in sizes.items() if size == (classes, filters) or len(sizes) == 1]
+    if len(fitting) == 1:
+        return str(fitting[0])
+    if not sizes:
         raise ConfigError(f"{type(module).__name__} has no nn.Linear, so it has no head to decompose.")
-    return str(names[-1])
+    known = f"Several linear layers could be the head: {', '.join(fitting)}"
+    if not fitting:
+        shown = ", ".join(f"{name} ({outputs} by {inputs})" for name, (outputs, inputs) in sizes.items())
+        known = f"No linear layer has {classes} outputs and {filters} inputs, as the selection asks: {shown}"
+    raise ConfigError(f"{known}. Name the head with head=.")
 
 
 def head_if_fed(recording: Recording, name: str, layer: Layer) -> Head | None:

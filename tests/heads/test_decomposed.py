@@ -10,7 +10,6 @@ from torch import nn
 
 from ddeep.errors import ConfigError, SelectionError
 from ddeep.heads.decomposed import DecomposedLinear, decompose
-from ddeep.networks.head import last_linear
 from ddeep.selections.selection import Selection
 from tests.reference.decomposed_head import logits
 from tests.support.effort import examples
@@ -148,7 +147,38 @@ def test_only_a_linear_layer_can_be_decomposed() -> None:
         decompose(toy(), selection, head="haed")
     with pytest.raises(ConfigError, match=r"Sequential has no nn.Linear"):
         decompose(nn.Sequential(nn.Conv2d(3, 6, 1)), selection)
-    assert last_linear(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU())) == "2"
+
+
+def spare(trained: nn.Module) -> nn.Module:
+    """The network with an auxiliary head of the same shape, declared after its own, that no forward pass calls."""
+    torch.manual_seed(1)
+    trained.aux = nn.Linear(FILTERS, CLASSES)
+    return trained
+
+
+def test_an_unused_linear_layer_is_not_taken_for_the_head() -> None:
+    """Decomposed at the spare one the network would lose nothing, whatever the selection."""
+    module, (images, _) = spare(toy()), pictures(5)
+    selection = Selection.of(CHOSEN, FILTERS)
+    with pytest.raises(ConfigError, match=r"could be the head: head, aux\. Name the head with head="):
+        decompose(module, selection)
+    for found in (decompose(module, selection, head="head"), decompose(module, selection.named([], head="head"))):
+        weight, bias = module.head.weight.tolist(), module.head.bias.tolist()  # type: ignore[operator, union-attr]
+        for row, one in zip(pooled(module, images).tolist(), found(images).tolist(), strict=True):
+            assert one == pytest.approx(logits(row, weight, bias, CHOSEN), abs=1e-5)
+
+
+def test_without_a_head_of_its_size_what_there_is_is_listed() -> None:
+    two = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 5))
+    with pytest.raises(ConfigError, match=r"4 outputs and 6 inputs.*: 0 \(3 by 2\), 2 \(5 by 3\)"):
+        decompose(two, Selection.of(CHOSEN, FILTERS))
+
+
+def test_a_selection_at_a_layer_that_does_not_feed_the_head_is_not_decomposed_unasked() -> None:
+    selection = Selection.of(CHOSEN, FILTERS).named([], layer="norm", head=None)
+    with pytest.raises(ConfigError, match="made at layer 'norm', which does not feed the head"):
+        decompose(toy(), selection)
+    assert decompose(toy(), selection, head="head") is not None
 
 
 @pytest.mark.parametrize(
