@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor, nn
 
 from .data.batches import Batch
+from .data.labels import check_labels
 from .errors import ConfigError, DataError
 from .evidence.collector import Collector
 from .evidence.context import Context
-from .evidence.evidence import Evidence, count_classes, gather_kept
+from .evidence.evidence import Evidence, gather_kept
 from .experiments.run import run as run_experiment
 from .experiments.settings import RunConfig, read_config
 from .heads.decomposed import decompose, head_of
@@ -30,6 +30,7 @@ from .networks.device import resolve_device
 from .networks.head import get_head, head_if_fed, set_head
 from .networks.inference import prepare
 from .networks.layer import Layer, get_module
+from .networks.logits import check_finite, check_logits
 from .networks.trace import Recording, record
 from .results.run import RunResult, load
 from .selections.k import parse_k
@@ -146,18 +147,21 @@ def run(**settings: Any) -> RunResult:
 
 
 def evaluate(module: nn.Module, batches: Batches, *, device: str = "auto") -> float:
-    """Accuracy of ``module`` in percent, in eval mode."""
+    """Accuracy of ``module`` in percent, in eval mode.
+
+    Raises DataError for labels that are not integers (N,), numbers of the outputs, and for logits that are not finite.
+    """
     place = resolve_device(device)
     ready = prepare(module, [], place)
-    right = torch.zeros((), dtype=torch.int64, device=place)
-    images = 0
+    right = images = 0
     with torch.no_grad():
         for shown, labels in batches:
-            right += (ready(shown.to(place)).argmax(1) == labels.to(place)).sum()
-            images += len(labels)
+            logits = check_logits(ready(shown.to(place)), len(shown)).cpu()
+            right += int((logits.argmax(1) == check_labels(labels, *logits.shape)).sum())
+            images += len(shown)
     if images == 0:
         raise DataError("There are no images to evaluate on.")
-    return 100.0 * int(right) / images
+    return 100.0 * right / images
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,7 @@ def _look(module: nn.Module, batches: Batches, layer: str | Layer | None, head: 
     """The layer asked for, as its output asks to be read, and the head."""
     example = _first_images(batches)
     recording = record(prepare(module, [], example.device), example)
+    check_finite(recording.output)
     anatomy = find_anatomy(recording, head)
     found = (anatomy.head, anatomy.problem)
     if isinstance(layer, Layer):
@@ -227,11 +232,11 @@ def _gather(parts: _Parts, batches: Batches, statistics: Iterable[Statistic], de
     def numbered() -> Iterator[Batch]:
         start = 0
         for shown, truth in batches:
-            if start + len(truth) > images:
+            if start + len(shown) > images:
                 raise DataError(f"The batches hold more images than the {images} they announced.")
-            indices = torch.arange(start, start + len(truth))
-            labels[indices] = _checked_labels(truth, classes)
-            start += len(truth)
+            indices = torch.arange(start, start + len(shown))
+            labels[indices] = check_labels(truth, len(shown), classes)
+            start += len(shown)
             yield Batch(shown.to(place), labels[indices].to(place), indices.to(place))
 
     wanted = list(statistics)
@@ -256,18 +261,6 @@ def _first_images(batches: Batches) -> Tensor:
     raise DataError("The batches hold no images.")
 
 
-def _checked_labels(labels: Tensor, classes: int) -> Int64[Tensor, " n"]:
-    if labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise DataError(f"Labels must be integers (N,), one class number per image, not {_shown(labels)}.")
-    labels = labels.cpu().long()
-    count_classes(labels, classes)
-    return labels
-
-
-def _shown(labels: Tensor) -> str:
-    return f"{str(labels.dtype).removeprefix('torch.')} {tuple(labels.shape)}"
-
-
 def _count(batches: Batches) -> int:
     """How many images ``batches`` holds, without reading them where it can say."""
     for part in ("sampler", "dataset"):  # a sampler may draw fewer images, or more
@@ -275,7 +268,7 @@ def _count(batches: Batches) -> int:
         if isinstance(held, Sized):
             return len(held)
     if isinstance(batches, Sequence):
-        return sum(len(labels) for _, labels in batches)
+        return sum(len(shown) for shown, _ in batches)
     raise ConfigError(
         "ddeep reads the batches more than once: give a DataLoader over a dataset with a length, or a list of "
         "(images, labels)."

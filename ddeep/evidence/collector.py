@@ -13,6 +13,7 @@ from ..errors import ConfigError, DataError
 from ..networks.device import Precision, autocast
 from ..networks.hooks import ResponseHooks
 from ..networks.layer import Layer
+from ..networks.logits import NOT_FINITE
 from ..statistics.basic import ClassCounts
 from ..statistics.batch import BLOCK, ResponseBatch
 from ..statistics.statistic import Statistic
@@ -125,7 +126,7 @@ class LayerCollector:
         self._waiting = 0
         # Where one batch makes several blocks already, nothing is gained by joining it with others.
         self._enough = min(CHUNK, max(1, 4 * BLOCK // filters)) if device.type == "cpu" else CHUNK
-        self.finite = torch.ones((), dtype=torch.bool, device=device)
+        self.finite = torch.ones(2, dtype=torch.bool, device=device)  # responses, logits
         for statistic in self.statistics:
             statistic.start(classes, filters, device)
 
@@ -143,7 +144,9 @@ class LayerCollector:
         batch = join(self._rows)
         self._rows, self._waiting = [], 0
         low, high = torch.aminmax(batch.responses)  # NaN if any is
-        self.finite &= torch.isfinite(low) & torch.isfinite(high)
+        self.finite[0] &= torch.isfinite(low) & torch.isfinite(high)
+        if batch.logits is not None:
+            self.finite[1] &= torch.isfinite(batch.logits).all()
         feed(self.statistics, batch)
         if self.kept is not None:
             self.kept[batch.indices.to(self.kept.device)] = batch.responses.to(self.kept.device)
@@ -168,13 +171,16 @@ class LayerCollector:
             statistic.load_state({name: tensors[f"{number}.{name}"].to(t.device) for name, t in started.items()})
 
     def finish(self, layer: Layer, split: str) -> Evidence:
-        """The evidence; an error where a response was not finite."""
+        """The evidence; an error where a response or a logit was not finite."""
         self.flush()
-        if not self.finite.item():
+        responses, logits = self.finite.tolist()
+        if not responses:
             raise DataError(
                 f"Layer {layer.name!r} gives NaN or infinite responses. Check the weights, and the mean and std "
                 "of the preprocessing; in bf16, try --precision fp32."
             )
+        if not logits:
+            raise DataError(NOT_FINITE)
         for statistic in self.statistics:
             statistic.to_cpu()
         counts = self.statistics[ClassCounts()].state()["counts"]

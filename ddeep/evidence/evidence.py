@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from ..data.labels import check_range
+from ..errors import ConfigError
 from ..networks.layer import Layer
 from ..statistics.basic import ClassCounts
 from ..statistics.batch import ResponseBatch
@@ -137,11 +138,7 @@ def refuse_what_does_not_fit(
 
 def count_classes(labels: Int64[Tensor, " n"], classes: int) -> Int64[Tensor, " c"]:
     """Images per class; an error for labels out of range."""
-    if len(labels) and (labels.min() < 0 or labels.max() >= classes):
-        raise DataError(
-            f"Labels run from {int(labels.min())} to {int(labels.max())}, but the network has {classes} outputs "
-            f"(0 to {classes - 1}). Use weights or a model made for these classes."
-        )
+    check_range(labels, classes)
     counts = ClassCounts()
     counts.start(classes, 0, labels.device)
     counts.counts.index_add_(0, labels, torch.ones_like(labels))

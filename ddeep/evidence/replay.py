@@ -15,6 +15,7 @@ from ..networks.device import autocast
 from ..networks.hooks import forward_hooks
 from ..networks.inference import prepare
 from ..networks.layer import Layer, check_output, get_module
+from ..networks.logits import check_logits
 from .context import Context, View, Visit
 from .subject import Subject
 
@@ -39,7 +40,7 @@ def replay(subject: Subject, layer: Layer, split: Split, visit: Visit | None = N
     with hooks, torch.no_grad(), autocast(subject.device, subject.precision):
         for batch in loader:
             given[:] = [(labels[batch.indices], batch.indices)]
-            logits = module(batch.images).float()
+            logits = check_logits(module(batch.images), len(batch.images))
             yield View(labels[batch.indices], batch.indices, logits)
 
 

@@ -18,6 +18,7 @@ from ..networks.anatomy import count_filters, get_layers
 from ..networks.device import Precision
 from ..networks.head import Head, head_if_fed
 from ..networks.layer import Layer
+from ..networks.logits import check_finite
 from ..networks.network import Network, with_parts
 from ..networks.trace import Recording, record
 from .response_cache import CacheEntry, code_hash
@@ -42,6 +43,7 @@ class Subject:
     dataset: str = ""
 
     def __post_init__(self) -> None:
+        check_finite(self.recording.output)
         object.__setattr__(self, "network", with_parts(self.network, self.recording))
 
     @cached_property

@@ -14,6 +14,7 @@ from ..data.loader import Loader
 from ..data.preprocessing import Preprocessing
 from ..networks.device import Precision, autocast
 from ..networks.inference import prepare
+from ..networks.logits import check_logits
 from ..statistics.basic import count_pairs
 
 
@@ -39,7 +40,7 @@ def confusions(
     with torch.no_grad(), autocast(device, precision):
         for batch in loader:
             ready = ready or prepare(module, [], device, batch.images[:8])
-            logits = ready(batch.images).float().cpu()
+            logits = check_logits(ready(batch.images), len(batch.images)).cpu()
             classes = logits.shape[1]
             labels.append(batch.labels.cpu())
             for found, allowed in zip(predicted, among, strict=True):

@@ -1,0 +1,41 @@
+"""Labels, looked at wherever they enter with images: a wrong one gives a wrong figure without a word."""
+
+from __future__ import annotations
+
+from jaxtyping import Int64
+from torch import Tensor
+
+from ..errors import DataError
+
+
+def check_labels(labels: object, images: int, classes: int) -> Int64[Tensor, " n"]:
+    """The labels of ``images`` images, on the CPU; ``classes`` is the number of the network's outputs.
+
+    Raises DataError unless they are integers ``(N,)`` from 0 to ``classes`` − 1, one for each image.
+    """
+    if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.dtype.is_floating_point or _no_number(labels):
+        raise DataError(f"Labels must be integers (N,), one class number per image, not {_shown(labels)}.")
+    if len(labels) != images:
+        raise DataError(f"There are {len(labels)} labels for a batch of {images} images. Give one for each.")
+    whole = labels.cpu().long()
+    check_range(whole, classes)
+    return whole
+
+
+def check_range(labels: Int64[Tensor, " n"], classes: int) -> None:
+    """Raise DataError for labels that are not the number of an output."""
+    if len(labels) and (labels.min() < 0 or labels.max() >= classes):
+        raise DataError(
+            f"Labels run from {int(labels.min())} to {int(labels.max())}, but the network has {classes} outputs "
+            f"(0 to {classes - 1}). Use weights or a model made for these classes."
+        )
+
+
+def _no_number(labels: Tensor) -> bool:
+    return labels.dtype.is_complex or str(labels.dtype) == "torch.bool"
+
+
+def _shown(labels: object) -> str:
+    if isinstance(labels, Tensor):
+        return f"{str(labels.dtype).removeprefix('torch.')} {tuple(labels.shape)}"
+    return f"a {type(labels).__name__}"
