@@ -34,7 +34,7 @@ from .networks.logits import check_finite, check_logits
 from .networks.trace import Recording, record
 from .results.run import RunResult, load
 from .selections.k import parse_k
-from .selections.measure import SplitEvidence, always_measured, find_metric
+from .selections.measure import SplitEvidence, always_measured, find_metric, keeps
 from .selections.measure import measure as run_metrics
 from .selections.measure import needed as needed_by_metrics
 from .selections.select import choose, find_strategy, needed
@@ -128,11 +128,12 @@ def measure(
     if layer is None and selection is not None:
         layer = selection.source.get("layer")
     specs = always_measured() if metrics is None else [find_metric(name) for name in metrics]
-    of_test = needed_by_metrics(specs, "test")
-    if of_test and test_batches is None:
+    ks = [selection.size] if selection is not None and selection.size is not None else []
+    of_test = needed_by_metrics(specs, "test", ks)
+    if (of_test or keeps(specs, "test")) and test_batches is None:
         raise ConfigError("These metrics read the test split: give test_batches.")
     parts = _look(module, batches, layer, head)
-    train = _gather(parts, batches, needed_by_metrics(specs, "train"), device)
+    train = _gather(parts, batches, needed_by_metrics(specs, "train", ks), device)
     test = _gather(parts, test_batches, of_test, device) if test_batches is not None else None
     return run_metrics(specs, SplitEvidence(train, test), selection, parts.context(seed))
 

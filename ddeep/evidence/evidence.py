@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Self, TypeVar
 
 import psutil
 import torch
@@ -45,7 +45,7 @@ class Evidence:
             return self.statistics[wanted]  # type: ignore[return-value]
         except KeyError:
             raise ConfigError(
-                f"{wanted!r} was not gathered at layer {self.layer.name!r} of the {self.split} split. "
+                f"{wanted!r} was not asked for at layer {self.layer.name!r} of the {self.split} split. "
                 "Declare it in the spec's `needs`."
             ) from None
 
@@ -61,8 +61,24 @@ class Evidence:
     def cached_responses(self) -> tuple[Float[Tensor, "n k"], Int64[Tensor, " n"]]:
         """The responses and labels, for strategies that learn from them."""
         if self.responses is None or self.labels is None:
-            raise ConfigError(f"The responses of layer {self.layer.name!r} ({self.split} split) were not kept.")
+            raise ConfigError(
+                f"The responses of layer {self.layer.name!r} ({self.split} split) were not asked for. Declare them: a "
+                f"strategy by learned=True, a metric by responses=({self.split!r},)."
+            )
         return self.responses, self.labels
+
+    def limited(self, statistics: Iterable[Statistic], responses: bool) -> Self:
+        """What was declared and nothing else, whatever else is at hand: ``statistics``, what they wait for, responses.
+
+        So no figure depends on what other strategies need, or on what an earlier command has left in the cache.
+        """
+        declared = {statistic for round_ in by_round(statistics) for statistic in round_}
+        return replace(
+            self,
+            statistics={one: gathered for one, gathered in self.statistics.items() if one in declared},
+            responses=self.responses if responses else None,
+            labels=self.labels if responses else None,
+        )
 
 
 def by_round(statistics: Iterable[Statistic]) -> list[list[Statistic]]:

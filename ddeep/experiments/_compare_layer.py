@@ -151,7 +151,7 @@ def _add_metrics(rows: list[dict[str, Any]], cells: Sequence[Cell], evidence: Sp
     """The metrics of a selection that every run shows: the number that stands for each, and all its figures."""
     specs = metrics_of_selections()
     for row, cell in zip(rows, cells, strict=True):
-        figures = measure(specs, evidence, cell.selection, context)
+        figures = measure(specs, evidence, cell.selection, context, cell.k)
         for spec, figure in zip(specs, figures.values(), strict=True):
             row.setdefault(spec.name, headline(spec, figure))
         row["metrics"] = figures

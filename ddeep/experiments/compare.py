@@ -18,7 +18,7 @@ from ..provenance import Timings
 from ..registry.registry import registry
 from ..registry.specs import StrategySpec
 from ..selections.k import K
-from ..selections.measure import SplitEvidence
+from ..selections.measure import SplitEvidence, keeps
 from ..selections.measure import needed as needed_by_metrics
 from ..selections.select import find_strategy
 from ..statistics.basic import Confusion
@@ -111,8 +111,9 @@ def _gather(
         requests: dict[Layer, list[Statistic]] = {}
         for layer in statistics:
             own = statistics[layer] if split == "train" else [Confusion()]
-            requests[layer] = [*own, *needed_by_metrics(metrics, split)]
-        kept = [layer for layer in requests if subject.head_at(layer) is not None]
+            ks = [k for one in candidates[layer] for k in one.ks]
+            requests[layer] = [*own, *needed_by_metrics(metrics, split, list(dict.fromkeys(ks)))]
+        kept = [layer for layer in requests if subject.head_at(layer) is not None or keeps(metrics, split)]
         if split == "train":
             kept += [layer for layer in requests if any(one.spec.learned for one in candidates[layer])]
         with timings.phase(phase):

@@ -17,7 +17,7 @@ from ..provenance import Timings
 from ..registry.registry import registry
 from ..registry.specs import MetricSpec
 from ..selections.k import K
-from ..selections.measure import SplitEvidence, always_measured, find_metric, headline, measure
+from ..selections.measure import SplitEvidence, always_measured, find_metric, headline, keeps, measure
 from ..selections.measure import needed as needed_by_metrics
 from ..selections.select import check_k, choose, find_strategy
 from ..selections.select import needed as needed_by_strategy
@@ -38,14 +38,14 @@ class _Plan:
     k: K
 
     def statistics(self, split: Split) -> list[Statistic]:
-        wanted = needed_by_metrics(self.metrics, split)
+        wanted = needed_by_metrics(self.metrics, split, [self.k] if self.strategy is not None else [])
         if split == "train" and self.strategy is not None:
             wanted += needed_by_strategy(find_strategy(self.strategy), [self.k])
         return wanted
 
     def keeps(self, split: Split) -> bool:
         learned = self.strategy is not None and find_strategy(self.strategy).learned
-        return any(split in spec.responses for spec in self.metrics) or (learned and split == "train")
+        return keeps(self.metrics, split) or (learned and split == "train")
 
 
 def run_measurement(config: MeasureConfig) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _row(plan: _Plan, layer: Layer, evidence: dict[Split, dict[Layer, Evidence]]
                 raise
             note = str(error)
             console.warn(f"{layer.name}: {error}")
-    figures = measure(plan.metrics, SplitEvidence(train, test), selection, context)
+    figures = measure(plan.metrics, SplitEvidence(train, test), selection, context, plan.k)
     named = dict(zip((spec.name for spec in plan.metrics), figures.values(), strict=True))
     return {"layer": layer.name, "filters": train.filters, "note": note, **named}
 

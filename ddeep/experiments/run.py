@@ -103,9 +103,9 @@ def make_plan(config: RunConfig) -> Plan:
     context = context_at(subject, layer, config.seed)
     k = config.k if config.k is not None else subject.network.k
     metrics = always_measured()
-    train = needed_by_metrics(metrics, "train")
     filters = subject.filters(layer)
     given = None
+    train: list[Statistic] = []
     if strategy is not None:
         check_k(strategy, k, filters)
         if strategy.head_only:
@@ -115,8 +115,10 @@ def make_plan(config: RunConfig) -> Plan:
         given = Selection.load(config.selection, filters, classes=subject.classes)
         if given.source.get("layer", layer.name) != layer.name:
             console.warn(f"{config.selection} was made for layer {given.source['layer']!r}, not {layer.name!r}.")
+    ks = [k] if given is None else [given.size] if given.size is not None else []
+    train += needed_by_metrics(metrics, "train", ks)
     present = tuple(sorted(set(subject.labels("test").tolist())))
-    test = [*needed_by_metrics(metrics, "test"), Confusion(), Confusion(present)]
+    test = [*needed_by_metrics(metrics, "test", ks), Confusion(), Confusion(present)]
     return Plan(subject, layer, context, strategy, k, given, {"train": train, "test": test})
 
 
@@ -138,7 +140,8 @@ def run(config: RunConfig) -> RunResult:
     with timings.phase("selection"):
         selection = _select(plan, evidence.train)
     with timings.phase("metrics"):
-        figures = measure(always_measured(), evidence, selection, plan.context)
+        k = plan.k if plan.strategy is not None else selection.size
+        figures = measure(always_measured(), evidence, selection, plan.context, k)
     test = evidence.of_test()
     tables = {"full": test[Confusion()].counts}
     present = {"full": test[Confusion(_present(test))].counts}
@@ -170,7 +173,7 @@ def run(config: RunConfig) -> RunResult:
         "layer": layer.name,
         "head": subject.network.head,
         "strategy": config.strategy or selection.source.get("strategy"),
-        "k": _size(selection) if plan.strategy is None else plan.k,
+        "k": k,
         "accuracy": _accuracies(tables),
         "accuracy_present": _accuracies(present),
         "per_class": _per_class(subject, selection, tables, test),
@@ -249,11 +252,6 @@ def _accuracies(tables: dict[str, Tensor]) -> dict[str, float | None]:
 def _stages(tables: dict[str, Tensor]) -> list[str]:
     """What every run names, measured or not; the learned head only where the strategy has learned one."""
     return ["full", "decomposed", *(["learned"] if "learned" in tables else []), "refit"]
-
-
-def _size(selection: Selection) -> int | None:
-    sizes = {len(row) for row in selection.filters if row}
-    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _per_class(

@@ -146,9 +146,10 @@ class MetricSpec(Spec):
     ``of`` says whether the figure depends on a selection, ``always`` whether every run shows it, ``head_only`` whether
     it makes sense only at the layer that feeds the head, ``stochastic`` whether it draws random numbers.
     Where ``measure`` returns a table, ``headline`` is the key of the one number that stands for it in figures.
-    ``responses`` names the splits whose kept responses it reads; ``reruns`` says that it runs the network over the test
-    split again. With ``option`` (its default) users may write ``name:number``; ``needs`` and ``measure`` then take the
-    number as the keyword ``option``.
+    It sees what it declares and nothing else: ``responses`` names the splits whose kept responses it reads, and with
+    ``per_k`` its statistics depend on the selections, so that ``needs(split, ks)`` is told their numbers of filters per
+    class. ``reruns`` says that it runs the network over the test split again. With ``option`` (its default) users may
+    write ``name:number``; ``needs`` and ``measure`` then take the number as the keyword ``option``.
     """
 
     measure: Reference = field(kw_only=True)
@@ -159,6 +160,7 @@ class MetricSpec(Spec):
     stochastic: bool = field(default=False, kw_only=True)
     headline: str | None = field(default=None, kw_only=True)
     responses: tuple[Literal["train", "test"], ...] = field(default=(), kw_only=True)
+    per_k: bool = field(default=False, kw_only=True)
     reruns: bool = field(default=False, kw_only=True)
     option: int | float | None = field(default=None, kw_only=True)
 

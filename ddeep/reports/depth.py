@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..evidence.context import Context
+from ..data.images import SPLITS, Split
+from ..evidence.evidence import Evidence
+from ..evidence.replay import context_at
 from ..evidence.store import gather
 from ..evidence.subject import Subject
 from ..networks.anatomy import describe_layers
 from ..networks.layer import Layer, close, get_module
 from ..registry.specs import MetricSpec
-from ..selections.measure import SplitEvidence, always_measured, headline, measure, needed
+from ..selections.measure import SplitEvidence, always_measured, headline, keeps, measure, needed
 
 MOST = 24  # layers chosen by themselves
 SAME = 1e-6
@@ -34,8 +36,8 @@ def layer_metrics() -> list[MetricSpec]:
     return [spec for spec in always_measured() if spec.of == "layer" and not spec.head_only]
 
 
-def measure_depth(subject: Subject, patterns: list[str] | None = None) -> list[Depth]:
-    """Every layer metric at several layers of the train split, in one pass for those that are not cached.
+def measure_depth(subject: Subject, patterns: list[str] | None = None, seed: int = 0) -> list[Depth]:
+    """Every layer metric at several layers, in one pass of each split it reads for those that are not cached.
 
     ``patterns`` are names or globs; None chooses layers by itself (``spread_layers``), an empty list none.
     """
@@ -43,14 +45,18 @@ def measure_depth(subject: Subject, patterns: list[str] | None = None) -> list[D
     if not layers:
         return []
     specs = layer_metrics()
-    evidence = gather(subject, "train", {layer: needed(specs, "train") for layer in layers})
+    found: dict[Split, dict[Layer, Evidence]] = {}
+    for split in SPLITS:
+        statistics, kept = needed(specs, split), keeps(specs, split)
+        if split == "train" or statistics or kept:
+            found[split] = gather(subject, split, dict.fromkeys(layers, statistics), layers if kept else ())
     rows = []
     for layer in layers:
-        context = Context(get_module(subject.network.module, layer.name))
+        evidence = SplitEvidence(found["train"][layer], found.get("test", {}).get(layer))
         with warnings.catch_warnings(action="ignore"):  # that a metric is not defined somewhere shows as a gap
-            figures = measure(specs, SplitEvidence(evidence[layer]), None, context)
+            figures = measure(specs, evidence, None, context_at(subject, layer, seed))
         numbers = {spec.name: headline(spec, figures[spec.name.replace("-", "_")]) for spec in specs}
-        rows.append(Depth(layer.name, evidence[layer].filters, numbers))
+        rows.append(Depth(layer.name, evidence.train.filters, numbers))
     return rows
 
 

@@ -14,7 +14,7 @@ from ..errors import DataError, DdeepError
 from ..evidence.evidence import Evidence
 from ..evidence.store import gather
 from ..evidence.subject import Subject
-from ..experiments.reopen import reopen
+from ..experiments.reopen import reopen, run_config
 from ..experiments.settings import ReportConfig
 from ..heads.ablation import knockout
 from ..heads.accuracy import confusion, confusions, predict
@@ -115,7 +115,8 @@ def find(folder: Path, settings: ReportConfig) -> Findings:
         found.missing = str(error)
         return found
     found.measured = _measure(found, subject)
-    found.measured.depth = measure_depth(subject, [] if settings.no_layers else list(settings.layers) or None)
+    layers = [] if settings.no_layers else list(settings.layers) or None
+    found.measured.depth = measure_depth(subject, layers, run_config(document).seed)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from ..evidence.evidence import Evidence
 from ..registry.registry import registry
 from ..registry.specs import MetricSpec, resolve
 from ..statistics.statistic import Statistic
+from .k import K
 from .selection import Selection
 
 
@@ -24,9 +25,19 @@ class SplitEvidence:
     test: Evidence | None = None
 
     def of_test(self) -> Evidence:
-        """The test split's evidence, for metrics that declare needs on it."""
-        assert self.test is not None, "a metric that reads the test split must declare needs on it"
+        """The test split's evidence, or ConfigError for a metric that declares nothing of it."""
+        if self.test is None:
+            raise ConfigError('This reads the test split: declare `needs("test")`, or responses=("test",).')
         return self.test
+
+    def limited(self, spec: MetricSpec, k: K | None) -> SplitEvidence:
+        """What ``spec`` declares of both splits, for a selection of ``k`` filters per class, and nothing else."""
+        ks = [] if k is None else [k]
+        train = self.train.limited(needed([spec], "train", ks), "train" in spec.responses)
+        statistics = needed([spec], "test", ks)
+        if self.test is None or not (statistics or "test" in spec.responses):
+            return SplitEvidence(train)
+        return SplitEvidence(train, self.test.limited(statistics, "test" in spec.responses))
 
 
 def find_metric(name: str) -> MetricSpec:
@@ -50,20 +61,38 @@ def always_measured() -> list[MetricSpec]:
     return [spec for spec in registry().metrics.values() if spec.always]
 
 
-def needed(specs: Iterable[MetricSpec], split: Literal["train", "test"]) -> list[Statistic]:
-    """The statistics that these metrics take of a split."""
-    return [statistic for spec in specs if spec.needs for statistic in resolve(spec.needs)(split)]
+def needed(specs: Iterable[MetricSpec], split: Literal["train", "test"], ks: Sequence[K] = ()) -> list[Statistic]:
+    """The statistics that these metrics take of a split, for selections of ``ks`` filters per class."""
+    return [
+        statistic
+        for spec in specs
+        if spec.needs
+        for statistic in (resolve(spec.needs)(split, list(ks)) if spec.per_k else resolve(spec.needs)(split))
+    ]
+
+
+def keeps(specs: Iterable[MetricSpec], split: Literal["train", "test"]) -> bool:
+    """Whether any of these metrics reads the kept responses of a split."""
+    return any(split in spec.responses for spec in specs)
 
 
 def measure(
-    specs: Iterable[MetricSpec], evidence: SplitEvidence, selection: Selection | None, context: Context
+    specs: Iterable[MetricSpec],
+    evidence: SplitEvidence,
+    selection: Selection | None,
+    context: Context,
+    k: K | None = None,
 ) -> dict[str, Any]:
-    """Each metric's figures by its name, dashes as underscores; None for those of a selection where there is none."""
+    """Each metric's figures by its name, dashes as underscores; None for those of a selection where there is none.
+
+    ``k`` is what the selection was made with, by default the number of filters that all its classes have.
+    """
+    k = selection.size if k is None and selection is not None else k
     figures: dict[str, Any] = {}
     for spec in specs:
         without = (spec.of == "selection" and selection is None) or (spec.head_only and context.head is None)
         key = spec.name.replace("-", "_")
-        figures[key] = None if without else resolve(spec.measure)(evidence, selection, context)
+        figures[key] = None if without else resolve(spec.measure)(evidence.limited(spec, k), selection, context)
     return figures
 
 

@@ -43,7 +43,10 @@ def choose(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Se
 
 
 def score(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Float[Tensor, "c k"] | Selection:
-    """What the strategy answers for ``k``: scores of all filters, or the selection itself."""
+    """What the strategy answers for ``k``: scores of all filters, or the selection itself.
+
+    It sees the statistics that it declares for ``k``, and the responses if it is declared ``learned``.
+    """
     check_k(spec, k, evidence.filters)
     if spec.head_only:
         context.needed_head()
@@ -52,7 +55,7 @@ def score(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Flo
             f"The strategy {spec.name!r} is defined for non-negative responses, but layer {evidence.layer.name!r} has "
             "negative ones. Choose a layer after a ReLU, or another strategy: `ddeep list strategies`."
         )
-    found = resolve(spec.select)(evidence, k, context)
+    found = resolve(spec.select)(evidence.limited(needed(spec, [k]), spec.learned), k, context)
     if isinstance(found, Tensor):
         if found.shape != (evidence.classes, evidence.filters):
             raise SelectionError(

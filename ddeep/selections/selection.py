@@ -133,6 +133,12 @@ class Selection:
         present = sorted(set(range(len(self.filters))) - set(self.absent))
         return self.mask()[present]
 
+    @property
+    def size(self) -> int | None:
+        """The number of filters that all classes present have; None where it differs."""
+        sizes = {len(row) for row in self.filters if row}
+        return sizes.pop() if len(sizes) == 1 else None
+
     def named(self, classes: Sequence[str], **source: Any) -> Self:
         """The same selection with class names and provenance."""
         return replace(self, classes=tuple(classes), source={**self.source, **source})

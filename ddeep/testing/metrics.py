@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,27 @@ from ..evidence.context import Context
 from ..registry.specs import MetricSpec, resolve
 from ..selections.measure import SplitEvidence, measure, needed
 from ..selections.selection import Selection
+from ..statistics.statistic import Statistic
 from .contract import Promise, broken_unless
 from .statistics import check_statistics
-from .toys import CLASSES, FILTERS, Toy, make_toy
+from .toys import CLASSES, COMMON, FILTERS, Toy, make_toy
 
 _NAMES = [2, 0, 3, 1]
 
 
+_K = 2  # filters of a class in the selection where they all have as many
+
+
+def _gathered(
+    spec: MetricSpec, train: Toy, test: Toy, more: Collection[Statistic] = (), size: int = 16
+) -> SplitEvidence:
+    """What the metric declares of both splits, and ``more``."""
+    of_train, of_test = (needed([spec], split, [_K]) for split in ("train", "test"))
+    return SplitEvidence(train.evidence([*of_train, *more], size), test.evidence([*of_test, *more], size))
+
+
 def _measure(spec: MetricSpec, train: Toy, test: Toy, selection: Selection | None, size: int = 16) -> Any:
-    evidence = SplitEvidence(train.evidence(needed([spec], "train"), size), test.evidence(needed([spec], "test"), size))
+    evidence = _gathered(spec, train, test, size=size)
     (figure,) = measure([spec], evidence, selection, train.context(test)).values()
     return figure
 
@@ -96,37 +108,49 @@ def _follows_relabelling(spec: MetricSpec, _data_dir: Path) -> None:
 
 def _keeps_to_its_flags(spec: MetricSpec, _data_dir: Path) -> None:
     train, test = _toys()
+    evidence, context = _gathered(spec, train, test, COMMON), train.context(test)
+    if not spec.head_only:
+        _works(spec, evidence, replace(context, head=None), "the head", "head_only=True")
+    if not spec.reruns:
+        _works(spec, evidence, replace(context, run_test=None), "another run of the test split", "reruns=True")
+    expected = resolve(spec.measure)(evidence, _pairs(), context)
+    if "train" not in spec.responses:
+        without = replace(evidence, train=replace(evidence.train, responses=None, labels=None))
+        _works(spec, without, context, "the train split's kept responses", 'responses=("train",)', expected)
+    if "test" not in spec.responses:
+        without = replace(evidence, test=replace(evidence.of_test(), responses=None, labels=None))
+        _works(spec, without, context, "the test split's kept responses", 'responses=("test",)', expected)
+    declared = evidence.limited(spec, _K)
+    _works(spec, declared, context, "the statistics it does not declare", "them, by `needs`,", expected)
     if spec.of == "layer":
         broken_unless(
             _alike(_measure(spec, train, test, None), _measure(spec, train, test, _selection())),
             'It is of="layer" but depends on the selection',
             'declare of="selection"',
         )
-    evidence = SplitEvidence(train.evidence(needed([spec], "train")), test.evidence(needed([spec], "test")))
-    context = train.context(test)
-    if not spec.head_only:
-        _works(spec, evidence, replace(context, head=None), "the head", "head_only=True")
-    if not spec.reruns:
-        _works(spec, evidence, replace(context, run_test=None), "another run of the test split", "reruns=True")
-    if "train" not in spec.responses:
-        without = replace(evidence, train=replace(evidence.train, responses=None, labels=None))
-        _works(spec, without, context, "the train split's kept responses", 'responses=("train",)')
-    if "test" not in spec.responses:
-        without = replace(evidence, test=replace(evidence.of_test(), responses=None, labels=None))
-        _works(spec, without, context, "the test split's kept responses", 'responses=("test",)')
 
 
-def _works(spec: MetricSpec, evidence: SplitEvidence, context: Context, without: str, flag: str) -> None:
+def _works(
+    spec: MetricSpec, evidence: SplitEvidence, context: Context, without: str, flag: str, expected: Any = None
+) -> None:
     try:
-        resolve(spec.measure)(evidence, _selection(), context)
+        found = resolve(spec.measure)(evidence, _pairs(), context)
     except Exception as error:
         broken_unless(False, f"Without {without} it fails ({type(error).__name__}: {error})", f"add {flag} to the spec")
+    else:
+        same = expected is None or found == expected
+        broken_unless(same, f"Without {without} it measures {found}, not {expected}", f"add {flag} to the spec")
+
+
+def _pairs() -> Selection:
+    """As many filters for each class."""
+    return Selection.of([[c % FILTERS, (c + 2) % FILTERS] for c in range(CLASSES)], FILTERS)
 
 
 def _keeps_its_hands_off(spec: MetricSpec, _data_dir: Path) -> None:
     train, test = _toys()
     weights = {name: tensor.clone() for name, tensor in train.module.state_dict().items()}
-    evidence = SplitEvidence(train.evidence(needed([spec], "train")), test.evidence(needed([spec], "test")))
+    evidence = _gathered(spec, train, test)
     kept = [part.responses.clone() for part in (evidence.train, evidence.of_test()) if part.responses is not None]
     resolve(spec.measure)(evidence, _selection(), train.context(test))
     unchanged = all(torch.equal(tensor, weights[name]) for name, tensor in train.module.state_dict().items())
@@ -138,8 +162,8 @@ def _keeps_its_hands_off(spec: MetricSpec, _data_dir: Path) -> None:
 
 
 def _statistics(spec: MetricSpec, _data_dir: Path) -> None:
-    check_statistics(lambda: needed([spec], "train"))
-    check_statistics(lambda: needed([spec], "test"))
+    check_statistics(lambda: needed([spec], "train", [_K]))
+    check_statistics(lambda: needed([spec], "test", [_K]))
 
 
 def _numbers(figure: Any) -> Iterator[float]:

@@ -13,11 +13,11 @@ from ..evidence.context import Context
 from ..evidence.evidence import Evidence
 from ..registry.specs import StrategySpec, resolve
 from ..selections.k import K
-from ..selections.select import choose, needed
+from ..selections.select import choice, choose, needed
 from ..selections.selection import Selection
 from .contract import Promise, broken_unless
 from .statistics import check_statistics
-from .toys import CLASSES, FILTERS, Toy, make_toy
+from .toys import CLASSES, COMMON, FILTERS, Toy, make_toy
 
 _K = 2
 
@@ -154,29 +154,31 @@ def _keeps_to_its_flags(spec: StrategySpec, _data_dir: Path) -> None:
         "It needs a statistic of gradients but is not declared `gradients`",
         "add gradients=True to the spec, so that users know it costs a backward pass",
     )
-    evidence = toy.evidence(statistics)
-    expected = choose(spec, evidence, _K, toy.context())
+    evidence = toy.evidence([*statistics, *COMMON])
+    expected = choice(resolve(spec.select)(evidence, _K, toy.context()), evidence, _K)
     if not spec.learned:
         _works_without(spec, replace(evidence, responses=None, labels=None), toy.context(), expected, "learned")
     if not spec.head_only:
         headless = replace(toy.context(), head=None)
         _works_without(spec, evidence, headless, None, "head_only")
+    declared = evidence.limited(statistics, True)
+    _works_without(spec, declared, toy.context(), expected, "needs")
 
 
 def _works_without(
     spec: StrategySpec, evidence: Evidence, context: Context, expected: Selection | None, flag: str
 ) -> None:
-    what = {"learned": "the kept responses", "head_only": "the head"}[flag]
+    what, fix = {
+        "learned": ("the kept responses", "add learned=True to the spec"),
+        "head_only": ("the head", "add head_only=True to the spec"),
+        "needs": ("the statistics it does not declare", "return them from `needs`"),
+    }[flag]
     try:
-        found = choose(spec, evidence, _K, context)
+        found = choice(resolve(spec.select)(evidence, _K, context), evidence, _K)
     except Exception as error:
-        broken_unless(
-            False,
-            f"Without {what} it fails ({type(error).__name__}: {error})",
-            f"add {flag}=True to the spec, or do without them",
-        )
+        broken_unless(False, f"Without {what} it fails ({type(error).__name__}: {error})", f"{fix}, or do without them")
     else:
-        broken_unless(expected in (None, found), f"Without {what} it selects otherwise", f"add {flag}=True to the spec")
+        broken_unless(expected in (None, found), f"Without {what} it selects otherwise", fix)
 
 
 def _statistics(spec: StrategySpec, _data_dir: Path) -> None:

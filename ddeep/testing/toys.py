@@ -17,10 +17,29 @@ from ..evidence.evidence import Evidence
 from ..networks.head import Head
 from ..networks.hooks import forward_hooks
 from ..networks.layer import Layer
+from ..statistics.basic import (
+    ClassCounts,
+    ClassSquares,
+    ClassSums,
+    Confusion,
+    Extremes,
+    GradientSums,
+    MagnitudeSums,
+    MassHistogram,
+    TopCounts,
+    ZeroSums,
+)
 from ..statistics.statistic import Statistic
+from ..statistics.top_images import TopImages
 
 CLASSES, FILTERS, PER_CLASS = 4, 6, 12
 LAYER = "body"
+# What other strategies and metrics may have had gathered: nobody may depend on it without declaring it.
+COMMON: tuple[Statistic, ...] = (
+    *(ClassCounts(), ClassSums(), ClassSquares(), MagnitudeSums(), Extremes(), ZeroSums(), Confusion()),
+    *(TopCounts(k) for k in range(1, FILTERS + 1)),
+    *(MassHistogram(0.5), GradientSums(), TopImages(3)),
+)
 
 
 @dataclass(frozen=True, eq=False)

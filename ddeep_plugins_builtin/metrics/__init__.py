@@ -46,8 +46,8 @@ def ddeep_metrics() -> Iterator[MetricSpec]:
         "pmi",
         "mean pairwise mutual information (nats) of the classes' filter memberships: what classes share",
         _PAPER,
-        needs=False,
         always=True,
+        per_k=True,
     )
     yield _metric(
         "essentiality",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ddeep.plugin import Context, Selection, SplitEvidence, TopCounts, gather_kept
+from ddeep.plugin import Context, K, Selection, SplitEvidence, Statistic, TopCounts
 
 CELLS = 2**22  # numbers of a block of pairs at once
 
@@ -64,6 +66,10 @@ def support_information(counts: Float[Tensor, "p k"]) -> float:
     return 2 * (table[0] + table[1] - table[2]).triu(1).sum().item() / (classes * (classes - 1))
 
 
+def needs(split: str, ks: Sequence[K]) -> list[Statistic]:
+    return [TopCounts(k) for k in ks if isinstance(k, int)] if split == "train" else []
+
+
 def measure(
     evidence: SplitEvidence,
     selection: Selection | None,
@@ -72,18 +78,16 @@ def measure(
     """Mean over ordered pairs of different classes; ``with_self_pairs`` adds the pairs (c, c), as the authors did.
 
     ``frequency`` and ``support`` are the authors' entropy variants; they take the counts of every image's k largest
-    |response|, so they are None where the classes' numbers of filters differ or the responses were not kept.
+    |response|, so they are None where not every class has the k filters that were asked for.
     """
     assert selection is not None
     table = mutual_information(selection.membership())
     classes = len(table)
     between = (table.sum() - table.diagonal().sum()).item()
     variants: dict[str, float] = {}
-    sizes = {len(row) for row in selection.filters if row}
-    if classes > 1 and len(sizes) == 1 and evidence.train.responses is not None:
-        counted = TopCounts(sizes.pop())
-        gather_kept(evidence.train, [counted], torch.device("cpu"))
-        variants = entropy_information(evidence.train[counted].counts[evidence.train.present].double())
+    counted = evidence.train.statistics.get(TopCounts(selection.size)) if selection.size is not None else None
+    if classes > 1 and isinstance(counted, TopCounts):
+        variants = entropy_information(counted.counts[evidence.train.present].double())
     return {
         "without_self_pairs": between / (classes * (classes - 1)) if classes > 1 else None,
         "with_self_pairs": table.mean().item() if classes else None,

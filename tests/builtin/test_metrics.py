@@ -51,7 +51,7 @@ def figure(
 ) -> Any:
     """What a metric says of ``batch`` as both splits."""
     spec = find_metric(name)
-    splits = [evidence_of(batch, needed([spec], split), CLASSES) for split in ("train", "test")]
+    splits = [evidence_of(batch, needed([spec], split, [2]), CLASSES) for split in ("train", "test")]
     found = measure([spec], SplitEvidence(*splits), selection, Context(nn.ReLU(), head, **context))
     return found[spec.name.replace("-", "_")]
 
@@ -213,5 +213,5 @@ def test_absent_classes_have_no_figures(batch: ResponseBatch, head: Head) -> Non
 
 def test_evidence_without_responses_says_so(batch: ResponseBatch, selection: Selection) -> None:
     bare = Evidence(Layer("relu"), "test", torch.bincount(batch.labels), FILTERS)
-    with pytest.raises(ConfigError, match="were not kept"):
+    with pytest.raises(ConfigError, match="were not asked for"):
         measure([find_metric("precision")], SplitEvidence(bare, bare), selection, Context(nn.ReLU()))

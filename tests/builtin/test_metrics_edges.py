@@ -42,7 +42,7 @@ def head_of(classes: int = CLASSES) -> Head:
 def figure(spec: MetricSpec, batch: ResponseBatch, selection: Selection, head: Head) -> Any:
     """What the metric says of ``batch`` as both splits."""
     classes = len(head.weight)
-    splits = [evidence_of(batch, needed([spec], split), classes) for split in ("train", "test")]
+    splits = [evidence_of(batch, needed([spec], split, [selection.size]), classes) for split in ("train", "test")]
     context = Context(torch.nn.ReLU(), head, seed=3)
     return measure([spec], SplitEvidence(*splits), selection, context)[spec.name.replace("-", "_")]
 

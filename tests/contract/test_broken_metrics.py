@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from ddeep.statistics.basic import ClassSums
+from ddeep.statistics.basic import ClassSums, Extremes
 from tests.contract.broken import broken
 from tests.contract.good import GOOD_METRIC
+
+
+def largest_response(evidence: Any, *_: Any) -> float:
+    return float(evidence.train[Extremes()].high.max())
 
 
 @pytest.mark.parametrize(
@@ -21,7 +25,7 @@ from tests.contract.good import GOOD_METRIC
         ({"measure": lambda *_: float("nan")}, "its figures are JSON, absent classes or not", "None for what"),
         ({"measure": lambda *_: float(torch.rand(()))}, "it is deterministic", "context.generator()"),
         (
-            {"measure": lambda e, *_: float(e.train.responses[0].sum())},
+            {"measure": lambda e, *_: float(e.train.responses[0].sum()), "responses": ("train",)},
             "batch size and order of the images do not matter",
             "stochastic",
         ),
@@ -37,7 +41,7 @@ from tests.contract.good import GOOD_METRIC
             "head_only=True",
         ),
         (
-            {"measure": lambda e, *_: float(e.train.responses.mul_(2).sum())},
+            {"measure": lambda e, *_: float(e.train.responses.mul_(2).sum()), "responses": ("train",)},
             "network and evidence stay as they were",
             "copies",
         ),
@@ -50,6 +54,17 @@ from tests.contract.good import GOOD_METRIC
             {"measure": lambda e, *_: float(e.of_test().responses.sum())},
             "it needs no more than its flags say",
             'responses=("test",)',
+        ),
+        (
+            {"measure": lambda e, *_: None if e.train.responses is None else float(e.train.responses.sum())},
+            "it needs no more than its flags say",
+            'responses=("train",)',
+        ),
+        ({"measure": largest_response}, "it needs no more than its flags say", "them, by `needs`"),
+        (
+            {"measure": lambda e, *_: len(e.train.statistics)},
+            "it needs no more than its flags say",
+            "them, by `needs`",
         ),
         (
             {"measure": lambda _e, _s, c: float(sum(view.logits.mean() for view in c.needed_run()[1]()))},

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ddeep.selections.selection import Selection
-from ddeep.statistics.basic import ClassSums
+from ddeep.statistics.basic import ClassSums, Extremes
 from tests.contract.broken import broken
 from tests.contract.good import GOOD_STRATEGY, mean
 
@@ -38,6 +38,10 @@ def scaled_by_k(evidence: Any, k: Any, context: Any) -> Tensor:
 
 def of_the_head(evidence: Any, k: Any, context: Any) -> Tensor:
     return mean(evidence, k, context) * context.needed_head().weight
+
+
+def within_the_range(evidence: Any, k: Any, context: Any) -> Tensor:
+    return mean(evidence, k, context) / evidence[Extremes()].high
 
 
 def in_place(evidence: Any, k: Any, context: Any) -> Tensor:
@@ -103,6 +107,7 @@ def with_the_head_of_another_class(evidence: Any, k: Any, context: Any) -> Selec
         ({"select": in_place}, "network and evidence stay as they were", "copies"),
         ({"select": with_training_mode}, "network and evidence stay as they were", "training mode"),
         ({"select": of_the_first_image}, "it needs no more than its flags say", "learned=True"),
+        ({"select": within_the_range}, "it needs no more than its flags say", "return them from `needs`"),
         ({"select": of_the_head}, "it needs no more than its flags say", "head_only=True"),
     ],
 )

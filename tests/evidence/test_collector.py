@@ -269,9 +269,9 @@ def test_a_layer_that_is_never_called_is_an_error() -> None:
 def test_a_statistic_nobody_declared_is_an_error() -> None:
     images, labels = pictures(4)
     found = gather(toy(), batched(images, labels, 2), {RELU: [TopCounts(2)]})[RELU]
-    with pytest.raises(ConfigError, match=r"TopCounts\(k=3\) was not gathered at layer 'relu'.*`needs`"):
+    with pytest.raises(ConfigError, match=r"TopCounts\(k=3\) was not asked for at layer 'relu'.*`needs`"):
         found[TopCounts(3)]
-    with pytest.raises(ConfigError, match=r"responses of layer 'relu' .* were not kept"):
+    with pytest.raises(ConfigError, match=r"responses of layer 'relu' .* were not asked for"):
         found.cached_responses()
 
 

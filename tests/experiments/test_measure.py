@@ -18,11 +18,11 @@ from tests.support.helpers import Outcome
 def test_one_pass_for_all_layers_and_what_it_writes(
     cli_here: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes: list[str] = []
+    seen: list[str] = []
     run = passes.run_share
 
     def counted(share: passes.Share, partial: object) -> object:
-        passes.append(share.wanted.split)
+        seen.append(share.wanted.split)
         return run(share, partial)  # type: ignore[arg-type]
 
     monkeypatch.setattr(passes, "run_share", counted)
@@ -31,7 +31,7 @@ def test_one_pass_for_all_layers_and_what_it_writes(
     words += ["--metrics", "psi,psi:0.9", "class-selectivity"]
     done = cli_here(*words, "--out", tmp_path / "out", "--json")
     assert done.status == 0, done.err
-    assert passes == ["train"]  # no metric here needs the test split
+    assert seen == ["train"]  # no metric here needs the test split
     document = json.loads(done.out)
     assert document == json.loads((tmp_path / "out" / "measurement.json").read_text())
     assert document["schema"] == "ddeep.measurement/1"
@@ -44,6 +44,16 @@ def test_one_pass_for_all_layers_and_what_it_writes(
     with (tmp_path / "out" / "measure.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [float(row["psi median"]) for row in table] == [row["psi"]["median"] for row in document["layers"]]
+
+
+def test_a_figure_does_not_depend_on_what_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DDEEP_CACHE", str(tmp_path / "cache"))
+    config = MeasureConfig(model="resnet20", layers=("layer2.0",), metrics=("pmi",), strategy="paper", k=3)
+    cold = run_measurement(config)["layers"]
+    run_measurement(config.model_copy(update={"metrics": ("contrastiveness",)}))  # keeps the layer's responses
+    assert run_measurement(config)["layers"] == cold
+    (row,) = cold
+    assert all(isinstance(row["pmi"][name], float) for name in ("without_self_pairs", "frequency", "support"))
 
 
 def test_metrics_of_a_selection_at_inner_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
