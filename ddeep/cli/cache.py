@@ -23,7 +23,8 @@ def _default(context: typer.Context, as_json: JsonOption = False) -> None:  # no
 
 def list_() -> None:
     """Show the entries of the response cache, and what else is kept."""
-    from ..evidence.response_cache import PARTS, cache_records, size_of
+    from ..evidence.response_cache import cache_records
+    from ..files.cache import PARTS, size_of
     from ..files.paths import cache_root
 
     rows = [_row(record.about, str(record.folder), record.nbytes) for record in cache_records()]
@@ -42,13 +43,19 @@ def list_() -> None:
 
 @app.command()
 def clear(as_json: JsonOption = False) -> None:  # noqa: ARG001
-    """Remove everything cached; the next command gathers it anew. Passes under way go on."""
-    from ..evidence.response_cache import clear_cache
+    """Remove everything cached; the next command gathers it anew. Passes under way go on.
+
+    A folder that ddeep has not made is left alone, and so is what lies behind links.
+    """
+    from ..files.cache import clear_cache
     from ..files.paths import cache_root
 
-    freed = clear_cache()
-    console.say(f"Freed {_size(freed)} in {cache_root()}.")
-    console.document(json_text({"schema": "ddeep.cache.clear/1", "folder": str(cache_root()), "freed": freed}))
+    cleared = clear_cache()
+    if cleared.kept:
+        console.warn(f"{len(cleared.kept)} things there are not ddeep's and stay, such as {cleared.kept[0]}.")
+    console.say(f"Freed {_size(cleared.freed)} in {cache_root()}.")
+    document = {"schema": "ddeep.cache.clear/1", "folder": str(cache_root())}
+    console.document(json_text({**document, "freed": cleared.freed, "kept": cleared.kept}))
 
 
 def _row(about: dict[str, Any], folder: str, nbytes: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..console import progress
 from ..errors import CacheError, DataError
 from ..files.atomic import map_array, written_whole
+from ..files.cache import cache_part
 from ..files.locks import remove_temporaries
 from ..files.paths import cache_root
 from .decoding import exact_pixels, read_rgb
@@ -80,6 +81,7 @@ def _open(entry: Path, count: int) -> tuple[UInt8[Tensor, "n h w 3"], str] | Non
 
 
 def _convert(images: FileImages, entry: Path) -> None:
+    cache_part(entry.parent.name)
     first = read_rgb(images.files[0])
     shape = (len(images), first.height, first.width, 3)
     if np.prod(shape, dtype=np.float64) > MAX_BYTES:

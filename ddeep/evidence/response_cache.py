@@ -25,13 +25,13 @@ from torch import Tensor
 from .. import console
 from ..errors import CacheError
 from ..files.atomic import map_array, sha256_of, written_whole
+from ..files.cache import cache_part, entries, size_of
 from ..files.json import read_object, write_json
-from ..files.locks import is_temporary, remove_dead, remove_temporaries
+from ..files.locks import remove_dead, remove_temporaries
 from ..files.paths import cache_root
 from ..files.tensors import write_tensors
 from ..statistics.statistic import Statistic
 
-PARTS = ("responses", "passes", "datasets")  # folders under the cache's root
 VERSION = 1  # of the computation: raise it when responses or statistics change their meaning
 
 
@@ -68,6 +68,7 @@ class CacheEntry:
 
     def adopt(self, path: Path) -> None:
         """Take a finished file of responses, ``(N, K)`` float32 in numpy's format, by renaming it."""
+        cache_part("responses")
         final = self.folder / "responses"
         try:
             with written_whole(final) as temporary:
@@ -103,6 +104,7 @@ class CacheEntry:
 
     def save(self, statistic: Statistic, filters: int) -> None:
         """Keep the state of a finished statistic."""
+        cache_part("responses")
         state = statistic.state()
         about = {"sha256": _digest(state), "statistic": repr(statistic), "filters": str(filters)}
         write_tensors(state, self._state_path(statistic), about)
@@ -162,10 +164,7 @@ class CacheRecord:
 
 def cache_records() -> list[CacheRecord]:
     """All entries of the response cache, the largest first."""
-    root = cache_root() / "responses"
-    records = []
-    for folder in root.iterdir() if root.is_dir() else ():
-        records.append(CacheRecord(folder, _about(folder), size_of(folder)))
+    records = [CacheRecord(folder, _about(folder), size_of(folder)) for folder in entries("responses")]
     return sorted(records, key=lambda record: record.nbytes, reverse=True)
 
 
@@ -176,45 +175,10 @@ def _about(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of all files under ``folder``; those that vanish meanwhile do not count."""
-    total = 0
-    for path in folder.rglob("*") if folder.is_dir() else ():
-        with suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total
-
-
 def remove_leftovers() -> None:
     """Remove from the cache what killed commands have left and no other can go on with."""
-    root = cache_root()
-    for folder in (root / "datasets", *root.glob("responses/*")):
+    for folder in (cache_root() / "datasets", *entries("responses")):
         remove_temporaries(folder)
-    for unfinished in root.glob("passes/*.*"):  # of a command that was not alone (see ``partial``)
-        remove_dead(unfinished)
-
-
-def clear_cache() -> int:
-    """Remove the cache, converted datasets included; return the bytes freed. What is being written is left alone."""
-    root = cache_root()
-    before = sum(size_of(root / part) for part in PARTS)
-    for unfinished in (root / "passes").glob("*"):
-        remove_dead(unfinished)
-    for entry in (root / "responses").glob("*"):
-        _clear(entry)
-        with suppress(OSError):  # it holds what a command is writing
-            entry.rmdir()
-    _clear(root / "datasets")
-    return before - sum(size_of(root / part) for part in PARTS)
-
-
-def _clear(folder: Path) -> None:
-    """Remove all in ``folder`` but what a living process holds."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if is_temporary(path):
-            remove_dead(path)
-        elif path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                path.unlink()
+    for unfinished in entries("passes"):
+        if "." in unfinished.name:  # of a command that was not alone (see ``PartialPass``)
+            remove_dead(unfinished)

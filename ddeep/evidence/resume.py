@@ -19,8 +19,9 @@ from torch import Tensor
 from .. import console
 from ..errors import ConfigError
 from ..files.atomic import new_rows
+from ..files.cache import cache_part
 from ..files.locks import hold
-from ..files.paths import cache_root, cache_writing
+from ..files.paths import cache_writing
 from ..files.tensors import write_tensors
 from ..networks.layer import Layer
 from .collector import Collector
@@ -40,7 +41,7 @@ class PartialPass:
     def __init__(self, key: Mapping[str, Any]) -> None:
         text = json.dumps(key, sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:32]
-        self.folder = cache_root() / "passes" / name
+        self.folder = cache_part("passes") / name
         self._lock = self._held()
         if self._lock is None:
             self.folder = self.folder.with_name(f"{name}.{uuid4().hex[:12]}")

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from ddeep.evidence.response_cache import clear_cache
 from ddeep.evidence.resume import PartialPass
+from ddeep.files.cache import clear_cache
 from tests.support.helpers import Outcome
 
 Cli = Callable[..., Outcome]
 WORDS = ("run", "--model", "resnet20", "--strategy", "paper", "--no-refit", "--json")
+LEFT = "0" * 32  # an unfinished pass
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +45,9 @@ def test_listed_and_cleared(cli_here: Cli, root: Path) -> None:
 
 
 def test_an_entry_without_responses_is_listed(cli_here: Cli, root: Path) -> None:
-    (root / "responses" / "0123").mkdir(parents=True)
-    (root / "responses" / "0123" / "Something.safetensors").write_bytes(b"12345")
+    folder = root / "responses" / ("0123" * 8)
+    folder.mkdir(parents=True)
+    (folder / f"Something-{'0' * 16}.safetensors").write_bytes(b"12345")
     (row,) = cli_here("cache", "--json").json["entries"]
     assert (row["model"], row["bytes"]) == (None, 5)
     assert cli_here("cache").status == 0
@@ -53,19 +55,20 @@ def test_an_entry_without_responses_is_listed(cli_here: Cli, root: Path) -> None
 
 def test_clearing_leaves_a_pass_under_way(root: Path) -> None:
     with PartialPass({"some": "pass"}) as under_way:
-        (root / "passes" / "left").mkdir()
-        (root / "passes" / "left" / "lock").touch()
+        left = root / "passes" / LEFT
+        left.mkdir()
+        (left / "lock").touch()
         clear_cache()
         assert under_way.folder.is_dir()
-        assert not (root / "passes" / "left").exists()
+        assert not left.exists()
 
 
 def test_a_lock_is_looked_at_not_taken(root: Path) -> None:
-    (root / "passes" / "left").mkdir(parents=True)
-    with (root / "passes" / "left" / "lock").open("w") as lock:
+    (root / "passes" / LEFT).mkdir(parents=True)
+    with (root / "passes" / LEFT / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         clear_cache()
-    assert (root / "passes" / "left").exists()
+    assert (root / "passes" / LEFT).exists()
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY half of it"], ids=["empty", "cut"])

@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddeep.evidence.response_cache import CacheEntry, cache_records, clear_cache, code_hash
+from ddeep.evidence.response_cache import CacheEntry, cache_records, code_hash
 from ddeep.files.atomic import sha256_of
+from ddeep.files.cache import clear_cache
 from ddeep.files.paths import cache_root
 from ddeep.statistics.basic import ClassSums, TopCounts
 from tests.support.batches import batch_of
@@ -224,7 +225,7 @@ def test_records_and_clearing(entry: CacheEntry) -> None:
     assert record.folder == entry.folder
     assert record.about["key"] == entry.key
     assert record.nbytes == sum(path.stat().st_size for path in entry.folder.rglob("*") if path.is_file())
-    assert clear_cache() == record.nbytes
+    assert clear_cache().freed == record.nbytes
     assert cache_records() == []
     assert entry.responses() is None
     assert not any(cache_root().rglob("*.npy"))

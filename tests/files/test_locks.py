@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ddeep.errors import CacheError
-from ddeep.evidence.response_cache import clear_cache, remove_leftovers
+from ddeep.evidence.response_cache import remove_leftovers
 from ddeep.files.atomic import written_whole
+from ddeep.files.cache import clear_cache
 from ddeep.files.locks import hold, is_temporary, remove_dead, remove_temporaries, temporary_folder
 
 WRITER = """
@@ -56,19 +57,20 @@ def test_the_next_write_removes_what_a_killed_one_has_left_and_spares_a_living_o
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-@pytest.mark.parametrize("where", ["datasets", "responses/entry"])
+@pytest.mark.parametrize("where", ["datasets", f"responses/{'0' * 32}"])
 def test_the_cache_is_rid_of_what_killed_commands_left(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DDEEP_CACHE", str(tmp_path))
     for action, spared in ((remove_leftovers, True), (clear_cache, False)):
         (tmp_path / where).mkdir(parents=True, exist_ok=True)
-        (tmp_path / where / "kept").write_text("whole")
+        kept = "0-pillow-1.npy" if where == "datasets" else f"Counts-{'0' * 16}.safetensors"
+        (tmp_path / where / kept).write_text("whole")
         dead, living = writing(tmp_path / where / "one"), writing(tmp_path / where / "other")
         try:
             kill(dead)
             action()
-            assert [path.name for path in (tmp_path / where).glob("[!.]*")] == ["kept"] * spared
+            assert [path.name for path in (tmp_path / where).glob("[!.]*")] == [kept] * spared
             assert len(list((tmp_path / where).glob(".ddeep-*.tmp"))) == 1
         finally:
             kill(living)
@@ -77,13 +79,14 @@ def test_the_cache_is_rid_of_what_killed_commands_left(
 def test_passes_that_nobody_can_go_on_with_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DDEEP_CACHE", str(tmp_path))
     passes = tmp_path / "passes"
-    for name in ("abc", "abc.dead", "abc.living"):
+    whole, dead, living = "a" * 32, f"{'a' * 32}.{'d' * 12}", f"{'a' * 32}.{'e' * 12}"
+    for name in (whole, dead, living, "some.one"):
         (passes / name).mkdir(parents=True)
-    lock = hold(passes / "abc.living")
+    lock = hold(passes / living)
     assert lock is not None
     with lock:
         remove_leftovers()
-    assert sorted(path.name for path in passes.iterdir()) == ["abc", "abc.living"]
+    assert sorted(path.name for path in passes.iterdir()) == [whole, living, "some.one"]
 
 
 def test_a_folder_is_held_once(tmp_path: Path) -> None:
