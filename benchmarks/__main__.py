@@ -24,7 +24,7 @@ from ddeep._platform import keep_freed_memory
 from ddeep.files.atomic import written_whole
 from ddeep.provenance import machine, versions
 
-from .common import Settings
+from ._common import Settings
 
 SCHEMA = "ddeep.benchmarks/1"
 NAMES = (

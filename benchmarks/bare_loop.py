@@ -19,8 +19,8 @@ from ddeep.networks.inference import prepare
 from ddeep.selections.select import choose
 from ddeep.selections.selection import Selection
 
-from .cifar import bare, gather, images_of, plan, ready_batches
-from .common import Report, Settings, alternate, clocked, command
+from ._cifar import bare, gather, images_of, plan, ready_batches
+from ._common import Report, Settings, alternate, clocked, command
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 

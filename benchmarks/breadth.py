@@ -22,8 +22,8 @@ from ddeep.registry.registry import registry
 from ddeep.registry.specs import StrategySpec
 from ddeep.selections.select import choose, needed
 
-from .cifar import BLOCKS, gather, images_of, plan, ready_batches
-from .common import Report, Settings, alternate, clocked
+from ._cifar import BLOCKS, gather, images_of, plan, ready_batches
+from ._common import Report, Settings, alternate, clocked
 
 LAST = "layer3.2"
 

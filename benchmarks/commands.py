@@ -17,7 +17,7 @@ from pathlib import Path
 from ddeep.files.paths import cache_root
 from ddeep.registry.registry import registry
 
-from .common import Cost, Report, Settings, alternate, command, converted_only
+from ._common import Cost, Report, Settings, alternate, command, converted_only
 
 KS = "2,3,5,10,20"
 BLOCKS, LAST = ("relu", "layer?.?"), "layer3.2"  # of ResNet20

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ddeep.heads.decomposed import DecomposedLinear
 
-from .common import Report, Settings, alternate, repeated
+from ._common import Report, Settings, alternate, repeated
 
 SIZES = ((10, 64), (1000, 2048))
 KS = (5, 64)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .common import Cost, Report, Settings, command
+from ._common import Cost, Report, Settings, command
 
 BASE = {"images": 5000, "classes": 100, "filters": 256}
 AXES = {
@@ -35,7 +35,7 @@ def measure(settings: Settings) -> Report:
         points[axis] = []
         for value in values:
             where = {**base, axis: value}
-            done = command(["-m", "benchmarks.wide_layer", *(str(where[name]) for name in BASE)])
+            done = command(["-m", "benchmarks._wide_layer", *(str(where[name]) for name in BASE)])
             found = {**where, **json.loads(done.output)}
             points[axis].append(found)
             report.costs[f"{axis} = {value}"] = [Cost(found["seconds"], found["processor"], found["anonymous"] / 1e9)]

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .common import Cost, Report, Settings, alternate, clocked, command
+from ._common import Cost, Report, Settings, alternate, clocked, command
 
 SIDES = {"plain": "fp32", "ddeep fp32": "fp32", "ddeep bf16": "bf16"}
 
@@ -68,7 +68,7 @@ def main() -> int:
     given = arguments.parse_args()
     from ddeep._platform import keep_freed_memory
 
-    from .pipelines import ours, plain, prepared
+    from ._pipelines import ours, plain, prepared
 
     if given.side != "plain":
         keep_freed_memory()  # as the command line does

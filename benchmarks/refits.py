@@ -14,8 +14,8 @@ from ddeep.networks.head import Head
 from ddeep.selections.select import choose, needed
 from ddeep.statistics.statistic import Statistic
 
-from .cifar import plan, smaller
-from .common import Report, Settings, alternate, clocked
+from ._cifar import plan, smaller
+from ._common import Report, Settings, alternate, clocked
 
 KS = tuple(range(1, 11))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .common import Cost, Report, Settings, alternate, command
+from ._common import Cost, Report, Settings, alternate, command
 
 COMMANDS = {
     "python": ["-c", "pass"],

@@ -25,7 +25,7 @@ from ddeep.statistics.basic import ClassCounts
 from ddeep.statistics.batch import ResponseBatch
 from ddeep.statistics.statistic import Statistic
 
-from .common import Report, Settings, alternate, clocked
+from ._common import Report, Settings, alternate, clocked
 
 CLASSES, FILTERS, BATCH, K = 1000, 2048, 256, 64
 GOAL = 10_000  # images a second on 2 cores

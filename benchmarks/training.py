@@ -27,7 +27,7 @@ from ddeep.training.loop import train
 from ddeep.training.recipe import Recipe
 from ddeep_plugins_builtin.models.cifar_resnet import resnet20
 
-from .common import Cost, Report, Settings, alternate, command
+from ._common import Cost, Report, Settings, alternate, command
 
 EPOCH, BATCH, WARM_UP = 50_000, 128, 5
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)

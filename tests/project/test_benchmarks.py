@@ -12,15 +12,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import NAMES
-from benchmarks.common import Cost, Figure, Report, alternate, clocked, command
+from benchmarks._common import Cost, Figure, Report, alternate, clocked, command
 from benchmarks.memory import draw
 from tests.support.paths import ROOT
 
-HELPERS = {"__init__", "__main__", "cifar", "common", "pipelines", "watch", "wide_layer"}
-
 
 def test_every_benchmark_is_run_by_default() -> None:
-    files = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - HELPERS
+    files = {path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py")}
     assert files == set(NAMES)
     assert all(callable(import_module(f"benchmarks.{name}").measure) for name in NAMES)
 

@@ -1,4 +1,4 @@
-"""Run a command and write what it cost: ``python watch.py COST.json COMMAND...``. As thin as a process can be."""
+"""Run a command and write what it cost: ``python _watch.py COST.json COMMAND...``. As thin as a process can be."""
 
 import json
 import os

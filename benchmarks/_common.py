@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-WATCH = Path(__file__).with_name("watch.py")
+WATCH = Path(__file__).with_name("_watch.py")
 
 
 @dataclass(frozen=True)

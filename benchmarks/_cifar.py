@@ -21,7 +21,7 @@ from ddeep.networks.device import Precision, autocast
 from ddeep.networks.layer import Layer
 from ddeep.statistics.statistic import Statistic
 
-from .common import Settings
+from ._common import Settings
 
 BATCH = 256
 RUN = {"model": "resnet20", "dataset": "cifar10", "strategy": "paper", "batch_size": BATCH}

@@ -16,8 +16,8 @@ from ddeep.evidence.store import gather
 from ddeep.experiments.run import Plan
 from ddeep.selections.select import choose
 
-from .cifar import BATCH, plan, smaller
-from .common import Settings
+from ._cifar import BATCH, plan, smaller
+from ._common import Settings
 
 FIRST = "relu"
 

@@ -1,4 +1,4 @@
-"""One point of ``memory``: ``python -m benchmarks.wide_layer IMAGES CLASSES FILTERS`` prints its peak as JSON."""
+"""One point of ``memory``: ``python -m benchmarks._wide_layer IMAGES CLASSES FILTERS`` prints its peak as JSON."""
 
 from __future__ import annotations
 
