@@ -9,7 +9,8 @@ from ..experiments.settings import CompareConfig, read_config
 from ..files.json import json_text
 from ..files.paths import default_out
 from .lists import ListCommand
-from .options import ConfigOption, JsonOption, examples, new_app, takes
+from .options import ConfigOption, JsonOption, examples, new_app
+from .settings_options import takes
 
 app = new_app()
 

@@ -11,7 +11,8 @@ from .. import console
 from ..experiments.settings import ExplainConfig, read_config
 from ..files.json import json_text
 from .completion import completer
-from .options import ConfigOption, JsonOption, examples, new_app, takes
+from .options import ConfigOption, JsonOption, examples, new_app
+from .settings_options import takes
 
 if TYPE_CHECKING:
     from ..experiments.explain import ClassLogit, Explanation

@@ -21,7 +21,8 @@ from ..experiments.settings import (
 from ..files.json import json_text
 from ..files.paths import default_out
 from .completion import completer
-from .options import ConfigOption, JsonOption, examples, new_app, takes
+from .options import ConfigOption, JsonOption, examples, new_app
+from .settings_options import takes
 from .train import shown_progress, train_and_show
 
 # What says which network and images; a run directory knows all of it.

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from ..experiments.settings import RunConfig
-from .options import JsonOption, examples, new_app, takes
+from .options import JsonOption, examples, new_app
 from .run import run_and_save
+from .settings_options import takes
 
 app = new_app()
 

@@ -12,7 +12,8 @@ from ..errors import ConfigError
 from ..experiments.settings import WRITE, FinetuneConfig, RunConfig, read_config
 from ..files.json import json_text
 from ..files.paths import default_out
-from .options import ConfigOption, JsonOption, examples, new_app, takes
+from .options import ConfigOption, JsonOption, examples, new_app
+from .settings_options import takes
 
 app = new_app()
 

@@ -12,7 +12,7 @@ import pytest
 
 from ddeep.cli import COMMANDS, load_command
 from ddeep.cli.completion import names, runs
-from ddeep.cli.options import help_of
+from ddeep.cli.settings_options import help_of
 from ddeep.experiments.settings import (
     CompareConfig,
     ExplainConfig,

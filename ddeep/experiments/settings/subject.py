@@ -15,7 +15,7 @@ ThreeNumbers = Annotated[tuple[float, float, float], BeforeValidator(three_numbe
 class Settings(BaseModel):
     """What all settings are: frozen, and strict about names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # help needs no validators
 
 
 class DataConfig(Settings):
