@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ddeep.evidence.store import gather
-from ddeep.experiments.run import open_subject, run
+from ddeep.experiments.opening import open_subject
+from ddeep.experiments.run import run
 from ddeep.experiments.settings import RunConfig, TrainConfig
 from ddeep.experiments.train import run_training
 from ddeep.files.atomic import written_whole

@@ -9,8 +9,11 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Normalised images with their labels and their positions in the dataset, all on one device."""
+    """Normalised images with their labels and their positions in the dataset, all on one device.
 
-    images: Float[Tensor, "n 3 s s"]
+    A network that only continues from responses has those ``(N, K)`` for images.
+    """
+
+    images: Float[Tensor, n * shape]
     labels: Int64[Tensor, " n"]
     indices: Int64[Tensor, " n"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from ..errors import DataError
@@ -67,6 +67,25 @@ class FileImages:
         return len(self.labels)
 
 
+@dataclass(frozen=True, eq=False)
+class ResponseTable:
+    """Responses in place of images: what a network gave of each, a row of K numbers in any floating-point type.
+
+    ``labels`` index into ``classes``. Raises DataError as TensorImages does.
+    """
+
+    rows: Float[Tensor, "n k"]
+    labels: Int64[Tensor, " n"]
+    classes: tuple[str, ...]
+    content_hash: str
+
+    def __post_init__(self) -> None:
+        _check(len(self.rows), self.labels, self.classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
 def _check(count: int, labels: Tensor, classes: Sequence[str]) -> None:
     if count == 0:
         raise DataError("The dataset holds no images.")
@@ -81,7 +100,7 @@ def _check(count: int, labels: Tensor, classes: Sequence[str]) -> None:
         raise DataError(f"Two classes are named {twice!r}. Give every class a name of its own.")
 
 
-Images: TypeAlias = TensorImages | FileImages
+Images: TypeAlias = TensorImages | FileImages | ResponseTable
 
 
 def content_hash(
@@ -93,6 +112,4 @@ def content_hash(
 
 
 Split = Literal["train", "test"]
-
-
 SPLITS: tuple[Split, ...] = ("train", "test")

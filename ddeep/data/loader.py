@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import ConfigError, DataError
 from .batches import Batch
 from .decoding import fitted_pixels
-from .images import FileImages, Images, TensorImages
+from .images import FileImages, Images, ResponseTable, TensorImages
 from .preprocessing import Preprocessing
 
 Decode: TypeAlias = Callable[[Path], UInt8[Tensor, "h w 3"]]
@@ -48,7 +48,7 @@ class Loader:
     def __init__(
         self,
         images: Images,
-        preprocessing: Preprocessing,
+        preprocessing: Preprocessing | None,
         batch_size: int,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -62,7 +62,7 @@ class Loader:
         if batch_size < 1:
             raise ConfigError(f"The batch size must be 1 or more, not {batch_size}.")
         self.images = images
-        self.preprocessing = preprocessing
+        self._recipe = preprocessing
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.dtype = dtype
@@ -80,13 +80,28 @@ class Loader:
         self.skipped, self.complaints = 0, []
         if isinstance(self.images, TensorImages):
             return self._from_memory(self.images)
+        if isinstance(self.images, ResponseTable):
+            return self._from_table(self.images)
         return self._from_files(self.images)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are prepared; a table of responses needs none."""
+        if self._recipe is None:
+            raise ConfigError("These images need a preprocessing: mean, std and size.")
+        return self._recipe
 
     def _from_memory(self, images: TensorImages) -> Iterator[Batch]:
         for number in self._batches:
             part = slice(number * self.batch_size, (number + 1) * self.batch_size)
             pixels = self.preprocessing.fit(self._moved(images.pixels[part]))
             yield self._batch(pixels, images.labels[part], self._indices(number))
+
+    def _from_table(self, table: ResponseTable) -> Iterator[Batch]:
+        for number in self._batches:
+            part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            rows = self._moved(table.rows[part].to(self.dtype))
+            yield Batch(rows, self._moved(table.labels[part]), self._moved(self._indices(number)))
 
     def _from_files(self, images: FileImages) -> Iterator[Batch]:
         wanted = [self._indices(number) for number in self._batches]
@@ -215,6 +230,8 @@ class _Batches(Dataset[Any]):
 
 def read_pixels(images: Images, indices: Sequence[int], preprocessing: Preprocessing) -> UInt8[Tensor, "n s s 3"]:
     """The images at ``indices`` as the network sees them: resized and cropped, not yet normalised."""
+    if isinstance(images, ResponseTable):
+        raise DataError("Responses have no pixels to look at.")
     if isinstance(images, TensorImages):
         return preprocessing.fit(images.pixels[torch.tensor(indices, dtype=torch.int64)])
     return torch.stack([fitted_pixels(images.files[index], preprocessing) for index in indices])

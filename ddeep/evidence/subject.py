@@ -47,7 +47,7 @@ class Subject:
         object.__setattr__(self, "network", with_parts(self.network, self.recording))
 
     @cached_property
-    def example(self) -> Float[Tensor, "n 3 s s"]:
+    def example(self) -> Float[Tensor, n * shape]:
         """A few preprocessed images on the CPU."""
         loader = Loader(self.images["test"], self.network.preprocessing, EXAMPLES, workers=0, skip_bad=True)
         for batch in loader:
@@ -117,7 +117,7 @@ class Subject:
                 "data": self.images[split].content_hash,
                 "classes": list(self.classes),
                 "split": split,
-                "preprocessing": network.preprocessing.identity(),
+                "preprocessing": network.recipe,
                 "layer": [layer.name, layer.pool, layer.layout],
                 "precision": self.precision,
                 "device": self.device.type,

@@ -24,7 +24,7 @@ from ..selections.select import find_strategy
 from ..statistics.basic import Confusion
 from ..statistics.statistic import Statistic
 from ._compare_layer import Candidate, Skipped, compare_cells, find_candidates, metrics_of_selections, select_all
-from .run import open_subject, provenance_of
+from .opening import open_subject, provenance_of
 from .settings import ALL, CompareConfig
 
 SCHEMA = "ddeep.comparison/1"

@@ -121,7 +121,7 @@ class Explainer:
         pixels, label = self._read(image)
         if true is not None:
             label = self._class_index(true)
-        images = self.subject.network.preprocessing.normalise(pixels[None])
+        images = self.subject.network.needed_preprocessing().normalise(pixels[None])
         with torch.no_grad(), ResponseHooks(self.module, [self.layer], {"logits"}) as taps:
             logits = taps.run(images)
             full = self.subject.network.module(images)
@@ -150,7 +150,7 @@ class Explainer:
         """Pixels as the network sees them, and the label where it is known."""
         from ..data.loader import read_pixels
 
-        preprocessing = self.subject.network.preprocessing
+        preprocessing = self.subject.network.needed_preprocessing()
         match = _OF_A_SPLIT.fullmatch(image)
         if match and not Path(image).exists():
             split: Split = "train" if match[1] == "train" else "test"

@@ -36,8 +36,8 @@ from ..training.checkpoint import CHECKPOINT
 from ..training.history import EpochRow, History
 from ..training.loop import Progress, train
 from ..training.regularizers import build_regularizer
+from .opening import build_subject
 from .reopen import run_config
-from .run import build_subject
 from .settings import FinetuneConfig
 
 SETTINGS = "finetune.json"
@@ -61,10 +61,10 @@ def finetune(
     source = source or folder
     document = read_run(source)
     subject = build_subject(run_config(document), resolve_device(config.device))
+    preprocessing = subject.network.needed_preprocessing()
     module = _start(source, document, subject, config)
     dataset = registry().find("dataset", document["dataset"])
     recipe, wanted = config.finetune_recipe(flip=dataset.flip), config.regularizer_config()
-    preprocessing = subject.network.preprocessing
     network = subject.network
     regularizer = build_regularizer(
         wanted, module, size=preprocessing.size, classes=len(subject.classes), head=network.head, layer=network.layer

@@ -23,7 +23,7 @@ from ..selections.select import check_k, choose, find_strategy
 from ..selections.select import needed as needed_by_strategy
 from ..selections.selection import Selection
 from ..statistics.statistic import Statistic
-from .run import open_subject, provenance_of
+from .opening import open_subject, provenance_of
 from .settings import MeasureConfig
 
 SCHEMA = "ddeep.measurement/1"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ..errors import ConfigError, DataError
 from ..files.validation import first_problem
-from .run import open_subject, provenance_of
+from .opening import open_subject, provenance_of
 from .settings import RunConfig
 
 if TYPE_CHECKING:

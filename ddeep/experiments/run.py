@@ -11,11 +11,9 @@ from torch import Tensor
 
 from .. import console
 from ..data.images import Split
-from ..errors import ConfigError, DataError
-from ..evidence import processes
+from ..errors import ConfigError
 from ..evidence.context import Context
 from ..evidence.evidence import Evidence
-from ..evidence.passes import serve
 from ..evidence.replay import context_at
 from ..evidence.store import gather
 from ..evidence.subject import Subject
@@ -23,13 +21,10 @@ from ..heads.accuracy import accuracy_by_class, accuracy_percent, confusion, pre
 from ..heads.decomposed import decompose
 from ..heads.final_head import place_final_head
 from ..heads.refit import refit
-from ..networks.device import resolve_device
 from ..networks.head import Head, set_head
 from ..networks.layer import Layer
-from ..networks.network import load_network
-from ..provenance import Timings, provenance
-from ..registry.registry import registry
-from ..registry.specs import StrategySpec, resolve
+from ..provenance import Timings
+from ..registry.specs import StrategySpec
 from ..results.run import RUN_SCHEMA, RunResult
 from ..selections.k import K
 from ..selections.measure import SplitEvidence, always_measured, measure
@@ -39,41 +34,8 @@ from ..selections.select import needed as needed_by_strategy
 from ..selections.selection import Selection
 from ..statistics.basic import Confusion
 from ..statistics.statistic import Statistic
-from .settings import RunConfig, SubjectConfig
-
-
-def open_subject(config: SubjectConfig) -> Subject:
-    """Open the dataset, load the network and choose the device that ``config`` names.
-
-    Of several processes only rank 0 returns; the others serve its passes and end.
-    """
-    subject = build_subject(config, processes.connect(resolve_device(config.device)))
-    if processes.rank() > 0:
-        serve(subject)
-        processes.close()
-        raise processes.WorkerDone
-    return subject
-
-
-def build_subject(config: SubjectConfig, device: torch.device) -> Subject:
-    """The dataset and the network that ``config`` names, in this process alone."""
-    spec = registry().find("model", config.model)
-    dataset = config.dataset or spec.dataset
-    if dataset is None:
-        raise DataError(f"{spec.name} names no dataset of its own. Choose one with --dataset: `ddeep list datasets`.")
-    opened = resolve(registry().find("dataset", dataset).open)
-    images = {split: opened(config.data_dir, split) for split in ("train", "test")}
-    network = load_network(
-        spec,
-        images["train"],
-        dataset=dataset,
-        data_dir=config.data_dir,
-        weights=config.weights,
-        mean=config.mean,
-        std=config.std,
-        head=config.head,
-    )
-    return Subject(network, images, device, config.precision, config.batch_size, config.skip_bad_images, dataset)  # type: ignore[arg-type]
+from .opening import open_subject, provenance_of
+from .settings import RunConfig
 
 
 @dataclass(frozen=True)
@@ -182,7 +144,7 @@ def run(config: RunConfig) -> RunResult:
         "metrics": figures,
         "timings": {name: round(seconds, 3) for name, seconds in timings.seconds.items()},
         "images": {split: len(images) for split, images in subject.images.items()},
-        "preprocessing": subject.network.preprocessing.identity(),
+        "preprocessing": subject.network.recipe,
         "config": config.model_dump(mode="json", exclude={"out"}),
         **provenance_of(subject),
     }
@@ -273,8 +235,3 @@ def _per_class(
 def _source(subject: Subject) -> dict[str, Any]:
     """Where a selection came from."""
     return {"model": subject.network.name, "weights": subject.network.weights, **provenance_of(subject)}
-
-
-def provenance_of(subject: Subject) -> dict[str, Any]:
-    """Hashes and versions that every result file records."""
-    return provenance(subject.hashes, registry().versions())

@@ -152,7 +152,7 @@ def _start(spec: ModelSpec, images: Images, config: TrainConfig) -> tuple[nn.Mod
         )
         if network.classes != images.classes:
             raise DataError(f"The weights {network.weights!r} have other classes than {config.dataset}.")
-        return network.module, network.preprocessing, network.weights
+        return network.module, network.needed_preprocessing(), network.weights
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         module: nn.Module = resolve(spec.build)(len(images.classes))

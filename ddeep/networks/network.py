@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ from ..data.preprocessing import Preprocessing
 from ..errors import ConfigError, DataError, WeightsError
 from ..registry.specs import ModelSpec, WeightsSpec, resolve
 from .anatomy import find_anatomy, get_layers
-from .head import Head
+from .head import Head, set_head
 from .layer import Layer
 from .trace import Recording
 from .weights import find_weights, load_strictly, load_weights, read_state_dict, weights_hash
@@ -26,14 +28,15 @@ class Network:
 
     ``layer`` is the one that feeds ``head``; both are None where the architecture has no such pair, and ``problem``
     says why. ``final`` is the decomposed head that the weights of the paper's authors carry beside the dense one,
-    ``learned`` what a regularizer has learned along with the weights.
+    ``learned`` what a regularizer has learned along with the weights. ``preprocessing`` is None where the network takes
+    responses for images.
     """
 
     name: str
     module: nn.Module
     head: str | None
     layer: Layer | None
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     weights: str
     weights_hash: str
     classes: tuple[str, ...]
@@ -41,6 +44,17 @@ class Network:
     k: int | float = field(default=5)
     final: Head | None = None
     learned: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> dict[str, Any] | None:
+        """The preprocessing as JSON-ready data."""
+        return self.preprocessing.identity() if self.preprocessing is not None else None
+
+    def needed_preprocessing(self) -> Preprocessing:
+        """How images are prepared, or an error where the network takes responses alone."""
+        if self.preprocessing is None:
+            raise ConfigError("This needs images and the network itself; the run is of responses alone (--responses).")
+        return self.preprocessing
 
 
 def load_network(
@@ -143,3 +157,27 @@ def with_parts(network: Network, recording: Recording) -> Network:
         return network
     found = find_anatomy(recording, network.head)
     return replace(network, head=network.head or found.head, layer=network.layer or found.layer, problem=found.problem)
+
+
+RESPONSES, HEAD = "responses", "head"  # the parts of a network that continues from responses
+
+
+def response_module(classes: int, filters: int) -> nn.Module:
+    """What is left of a network whose responses are given: its head, ``(N, K) -> (N, C)``."""
+    return nn.Sequential(OrderedDict([(RESPONSES, nn.Identity()), (HEAD, nn.Linear(filters, classes))])).eval()
+
+
+def response_network(head: Head, classes: tuple[str, ...], weights: str) -> Network:
+    """The network that continues from given responses with ``head``; ``weights`` says where that comes from."""
+    module = response_module(*head.weight.shape)
+    set_head(module, HEAD, *head)
+    return Network(
+        name=RESPONSES,
+        module=module,
+        head=HEAD,
+        layer=Layer(RESPONSES, "none"),
+        preprocessing=None,
+        weights=weights,
+        weights_hash=weights_hash(module.state_dict()),
+        classes=classes,
+    )

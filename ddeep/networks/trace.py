@@ -82,7 +82,7 @@ def example_images(module: nn.Module, size: int, channels: int = 3) -> Float[Ten
     return noise.to(next(module.parameters(), noise).device)
 
 
-def record(module: nn.Module, example: Float[Tensor, "n c h w"]) -> Recording:
+def record(module: nn.Module, example: Float[Tensor, "n ..."]) -> Recording:
     """Run ``module`` on ``example`` (square images) in eval mode, and keep what each submodule did.
 
     Mode, weights and hooks are afterwards as they were. Outputs are pooled at once: the pass needs little memory.

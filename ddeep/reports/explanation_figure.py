@@ -31,7 +31,7 @@ def explanation_plot(name: str, explainer: Explainer, explanation: Explanation) 
         explainer.layer,
         explanation.pixels[None],
         chosen,
-        explainer.subject.network.preprocessing,
+        explainer.subject.network.needed_preprocessing(),
         explainer.subject.device,
     )
     columns = [_rows(part) for part in explanation.logits]

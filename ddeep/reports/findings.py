@@ -151,7 +151,7 @@ def _confusion_of_saved(measured: Measured, found: Findings, test: Evidence) -> 
     saved = load(found.folder)
     if found.final == "finetuned":  # its responses are its own: run it
         images = replace(subject.images["test"], labels=subject.labels("test"), classes=subject.classes)
-        (table,) = confusions(saved, images, subject.network.preprocessing, subject.device)
+        (table,) = confusions(saved, images, subject.network.needed_preprocessing(), subject.device)
         return table
     assert subject.network.head is not None
     linear = get_head(saved, subject.network.head)

@@ -32,7 +32,7 @@ def shown_images(filters: int, most: int) -> int:
 def strips(found: Findings) -> list[Strip]:
     """A strip for every filter that some class has selected."""
     measured = found.measured
-    if measured is None:
+    if measured is None or measured.subject.network.preprocessing is None:
         return []
     filters = sorted(found.users())
     count = shown_images(len(filters), measured.top.m)
@@ -50,7 +50,7 @@ def _strips(measured: Measured, filters: list[int], count: int) -> Iterator[Stri
     tops = {j: [i for i in measured.top.indices[j, :count].tolist() if i >= 0] for j in filters}
     indices = sorted({index for top in tops.values() for index in top})
     place = {index: row for row, index in enumerate(indices)}
-    preprocessing = subject.network.preprocessing
+    preprocessing = subject.network.needed_preprocessing()
     pixels = read_pixels(subject.images["train"], indices, preprocessing)
     maps = activation_maps(subject.network.module, measured.layer, pixels, filters, preprocessing, subject.device)
     for j, top in tops.items():

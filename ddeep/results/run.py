@@ -14,6 +14,7 @@ from ..files.json import read_object, write_json
 from ..files.tensors import write_tensors
 from ..files.validation import first_problem
 from ..heads.decomposed import decompose
+from ..networks.network import response_module
 from ..networks.weights import load_strictly, read_state_dict
 from ..registry.registry import registry
 from ..registry.specs import resolve
@@ -74,7 +75,10 @@ def load(folder: Path | str) -> nn.Module:
     if rows is None or len(rows) != classes:  # before a head of any size is made
         raise DataError(f"{weights} holds no head {head!r} for the {classes} classes of {folder / 'run.json'}.")
     selection = Selection.load(folder / "selection.json", num_classes=classes)
-    module = resolve(registry().find("model", document["model"]).build)(classes)
+    if document["config"].get("responses") is not None:
+        module = response_module(classes, selection.num_filters)
+    else:
+        module = resolve(registry().find("model", document["model"]).build)(classes)
     module = decompose(module, selection, head=head)
     load_strictly(module, state, str(weights))
     return module.eval()

@@ -38,6 +38,7 @@ def _opens(spec: DatasetSpec, data_dir: Path) -> None:
                 "give (N, H, W, 3) of uint8 in RGB, one image for each label",
             )
         else:
+            assert isinstance(images, FileImages)
             broken_unless(
                 len(images.files) == len(images.labels) and Path(images.files[0]).is_file(),
                 f"{split} has {len(images.files)} files for {len(images.labels)} labels, or they do not exist",

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.decoding import fitted_pixels
-from ..data.images import Images, TensorImages
+from ..data.images import Images, ResponseTable, TensorImages
 from ..data.loader import decode_batches, default_workers
 from ..data.preprocessing import Preprocessing
 from ..errors import ConfigError, DataError
@@ -87,6 +87,8 @@ class Shuffled:
             for indices in own:
                 yield [self.preprocessing.fit(self.images.pixels[part].to(self.device)) for part in indices]
             return
+        if isinstance(self.images, ResponseTable):
+            raise DataError("Responses alone cannot be trained on: give a model and images.")
         pinned = self.device.type == "cuda"
         wanted = list(own.flatten(0, 1))
         workers = default_workers(self.world)

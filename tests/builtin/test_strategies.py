@@ -258,7 +258,7 @@ def test_filter_norm_at_a_layer_without_weights_says_so() -> None:
 def digits() -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
     """The packaged network, and some of the images it knows."""
     from ddeep.data.loader import Loader
-    from ddeep.experiments.run import open_subject
+    from ddeep.experiments.opening import open_subject
     from ddeep.experiments.settings import SubjectConfig
 
     subject = open_subject(SubjectConfig(model="resnet20", dataset="digits", device="cpu"))

@@ -138,7 +138,7 @@ def test_layers_and_checkpoints_side_by_side(passes: list[str]) -> None:
 def test_two_checkpoints(tmp_path: Path) -> None:
     import torch
 
-    from ddeep.experiments.run import open_subject
+    from ddeep.experiments.opening import open_subject
 
     module = open_subject(config().subjects()[0]).network.module
     state = {name: value.clone() for name, value in module.state_dict().items()}

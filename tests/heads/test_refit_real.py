@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 from torch import Tensor
 
 from ddeep.evidence.store import gather
-from ddeep.experiments.run import open_subject
+from ddeep.experiments.opening import open_subject
 from ddeep.experiments.settings import SubjectConfig
 from ddeep.heads.accuracy import predict
 from ddeep.heads.refit import L2, Refit, refit, refit_all

@@ -24,7 +24,7 @@ from ddeep.evidence.evidence import Evidence
 from ddeep.evidence.replay import context_at
 from ddeep.evidence.store import gather
 from ddeep.evidence.subject import Subject
-from ddeep.experiments.run import open_subject
+from ddeep.experiments.opening import open_subject
 from ddeep.experiments.settings import RunConfig, read_config
 from ddeep.heads.ablation import essentiality
 from ddeep.heads.accuracy import accuracy, accuracy_percent, confusion, predict

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ddeep.experiments.run import open_subject
+from ddeep.experiments.opening import open_subject
 from ddeep.experiments.settings import RunConfig
 from ddeep.registry.specs import MetricSpec
 from ddeep.reports import depth

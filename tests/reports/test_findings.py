@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ddeep.errors import DataError
+from ddeep.experiments.opening import open_subject
 from ddeep.experiments.reopen import run_config
-from ddeep.experiments.run import open_subject
 from ddeep.networks.head import Head
 from ddeep.reports import write_report
 from ddeep.reports.depth import spread_layers

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from ...errors import ConfigError
 from .option import COMPUTE, EXAMINE, option, three_numbers
 
 ThreeNumbers = Annotated[tuple[float, float, float], BeforeValidator(three_numbers)]
@@ -46,7 +47,10 @@ class RecipeOfImagesConfig(Settings):
 class NetworkConfig(SeedConfig, DeviceConfig, RecipeOfImagesConfig, DataConfig):
     """What every command that examines networks must know, but for their weights."""
 
-    model: str = option(..., EXAMINE, "Architecture: `ddeep list models`.", complete="models")
+    model: str | None = option(None, EXAMINE, "Architecture: `ddeep list models`.", complete="models")
+    responses: Path | None = option(
+        None, EXAMINE, "In place of model and images: a file of responses (safetensors, or a folder of .npy)."
+    )
     dataset: str | None = option(
         None, EXAMINE, "Images: `ddeep list datasets` (default: the model's own).", complete="datasets"
     )
@@ -54,6 +58,16 @@ class NetworkConfig(SeedConfig, DeviceConfig, RecipeOfImagesConfig, DataConfig):
     precision: Literal["fp32", "bf16"] = option("fp32", COMPUTE, "fp32 or bf16.")
     batch_size: int = option(256, COMPUTE, "Images in a forward pass.", strict=True, ge=1, le=65536)
     skip_bad_images: bool = option(False, COMPUTE, "Leave out and count images that do not decode.")
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        if self.model is None and self.responses is None:
+            raise ConfigError("--model is missing. `ddeep list models` shows what there is; or give --responses FILE.")
+        if self.responses is not None:
+            given = [name for name in ("model", "dataset", "weights", "head") if getattr(self, name, None)]
+            if given:
+                raise ConfigError(f"--responses stands in place of model and images: leave out --{given[0]}.")
+        return self
 
 
 class SubjectConfig(NetworkConfig):

@@ -1,0 +1,84 @@
+"""From settings to what an experiment is about: a network and images, or responses alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import console
+from ..data.response_table import ResponseFile, open_responses
+from ..errors import DataError
+from ..evidence import processes
+from ..evidence.passes import serve
+from ..evidence.subject import Subject
+from ..heads.refit import refit
+from ..networks.device import resolve_device
+from ..networks.head import Head
+from ..networks.network import load_network, response_network
+from ..provenance import provenance
+from ..registry.registry import registry
+from ..registry.specs import resolve
+from .settings import SubjectConfig
+
+
+def open_subject(config: SubjectConfig) -> Subject:
+    """Open the dataset, load the network and choose the device that ``config`` names.
+
+    Of several processes only rank 0 returns; the others serve its passes and end.
+    """
+    subject = build_subject(config, processes.connect(resolve_device(config.device)))
+    if processes.rank() > 0:
+        serve(subject)
+        processes.close()
+        raise processes.WorkerDone
+    return subject
+
+
+def build_subject(config: SubjectConfig, device: torch.device) -> Subject:
+    """The dataset and the network that ``config`` names, in this process alone."""
+    if config.responses is not None:
+        return _of_responses(config, config.responses, device)
+    assert config.model is not None
+    spec = registry().find("model", config.model)
+    dataset = config.dataset or spec.dataset
+    if dataset is None:
+        raise DataError(f"{spec.name} names no dataset of its own. Choose one with --dataset: `ddeep list datasets`.")
+    opened = resolve(registry().find("dataset", dataset).open)
+    images = {split: opened(config.data_dir, split) for split in ("train", "test")}
+    network = load_network(
+        spec,
+        images["train"],
+        dataset=dataset,
+        data_dir=config.data_dir,
+        weights=config.weights,
+        mean=config.mean,
+        std=config.std,
+        head=config.head,
+    )
+    return Subject(network, images, device, config.precision, config.batch_size, config.skip_bad_images, dataset)  # type: ignore[arg-type]
+
+
+def _of_responses(config: SubjectConfig, path: Path, device: torch.device) -> Subject:
+    """The responses of a file, with the head it holds, or else one fitted to its train split."""
+    opened = open_responses(path)
+    head, weights = _head(opened), str(path)
+    network = response_network(head, opened.images["train"].classes, weights)
+    return Subject(network, opened.images, device, config.precision, config.batch_size, dataset=path.stem)
+
+
+def _head(opened: ResponseFile) -> Head:
+    table = opened.images["train"]
+    if opened.weight is not None:
+        bias = torch.zeros(len(opened.weight)) if opened.bias is None else opened.bias
+        return Head(opened.weight.float(), bias.float())
+    console.note("The file has no head (weight, bias): a dense one is fitted to its train responses.")
+    zeros = torch.zeros(len(table.classes), table.rows.shape[1])
+    everything = torch.ones_like(zeros, dtype=torch.bool)
+    return refit(table.rows.float(), table.labels, zeros, zeros[:, 0].clone(), everything).head
+
+
+def provenance_of(subject: Subject) -> dict[str, Any]:
+    """Hashes and versions that every result file records."""
+    return provenance(subject.hashes, registry().versions())
