@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .files.atomic import sha256_of, written_whole
     from .files.downloads import DownloadError, download, matches, offline
     from .files.pickles import BoundsError, check_pickle
+    from .files.regular import read_bounded
     from .heads.ablation import essentiality, knockout, noise_draws
     from .heads.accuracy import accuracy_by_class, confusion, predict
     from .heads.refit import L2
@@ -85,6 +86,7 @@ _LAZY = {
     "offline": "files.downloads",
     "BoundsError": "files.pickles",
     "check_pickle": "files.pickles",
+    "read_bounded": "files.regular",
     "essentiality": "heads.ablation",
     "knockout": "heads.ablation",
     "noise_draws": "heads.ablation",
@@ -193,6 +195,7 @@ __all__ = [
     "other_means",
     "predict",
     "rank_filters",
+    "read_bounded",
     "require_classes",
     "sha256_of",
     "written_whole",

@@ -15,6 +15,7 @@ import torch
 
 from ..console import clean, note
 from ..errors import DataError, suggestion
+from ..files.regular import open_regular
 from .decoding import image_suffixes
 from .images import FileImages
 
@@ -159,7 +160,7 @@ class _Listing:
         step = max(1, len(self._table) // _SAMPLED_FILES)
         with _readable(self.root):
             for path in self._table[::step]:
-                with path.open("rb") as file:
+                with open_regular(path) as file:
                     self._hash.update(file.read(_SAMPLED_BYTES))
         labels = torch.tensor(np.frombuffer(self._labels, dtype=np.int64))
         return FileImages(self._table, labels, classes, self._hash.hexdigest())

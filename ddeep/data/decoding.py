@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import DataError
+from ..files.regular import open_regular
 from .preprocessing import MAX_PIXELS, Preprocessing
 
 # Pillow hands the first two to other programs (Ghostscript, the Windows GDI), which a picture has no business to start,
@@ -57,7 +58,11 @@ def read_rgb(path: Path) -> Image.Image:
     """
     try:
         # Ignored: Pillow's remarks about odd metadata, and about sizes that the check below refuses.
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=image_formats()) as image:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            open_regular(path) as file,
+            Image.open(file, formats=image_formats()) as image,
+        ):
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             image.load()

@@ -23,6 +23,7 @@ from ..files.atomic import map_array, written_whole
 from ..files.cache import cache_part
 from ..files.locks import remove_temporaries
 from ..files.paths import cache_root
+from ..files.regular import open_regular
 from .decoding import exact_pixels, read_rgb
 from .images import FileImages, TensorImages, content_hash
 from .loader import decode_batches, default_workers
@@ -68,7 +69,7 @@ def _open(entry: Path, count: int) -> tuple[UInt8[Tensor, "n h w 3"], str] | Non
     """The pixels of an entry with their sha256; None if it is missing or not as it should be."""
     try:
         pixels = map_array(entry, "c")
-        with entry.open("rb") as file:
+        with open_regular(entry) as file:
             file.seek(-hashlib.sha256().digest_size, 2)
             digest = file.read()
     except (OSError, ValueError):

@@ -29,6 +29,7 @@ from ..files.cache import cache_part, entries, size_of
 from ..files.json import read_object, write_json
 from ..files.locks import remove_dead, remove_temporaries
 from ..files.paths import cache_root
+from ..files.regular import require_regular
 from ..files.tensors import write_tensors
 from ..statistics.statistic import Statistic
 
@@ -88,6 +89,7 @@ class CacheEntry:
         if not path.exists():
             return None
         try:
+            require_regular(path)
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict

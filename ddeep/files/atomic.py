@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..errors import CacheError
 from .locks import temporary_folder
+from .regular import open_regular, require_regular
 
 _ZEROS = 1 << 20  # bytes written at once
 
@@ -62,6 +63,7 @@ def map_array(path: Path, mode: Literal["r", "c"]) -> Any:
     """The array in a file of numpy's format, mapped into memory. Raises OSError, and ValueError for any damage."""
     import numpy as np
 
+    require_regular(path)
     try:
         return np.load(path, mmap_mode=mode, allow_pickle=False)
     except OSError:
@@ -71,6 +73,6 @@ def map_array(path: Path, mode: Literal["r", "c"]) -> Any:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file's content."""
-    with path.open("rb") as file:
+    """Hex sha256 of a regular file's content. Raises OSError."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

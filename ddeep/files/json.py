@@ -6,10 +6,9 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+from .regular import read_bounded
 
 MAX_BYTES = 64 * 2**20
 _DEEPEST = 32  # levels; ddeep's own files have six
@@ -18,14 +17,10 @@ _DEEPEST = 32  # levels; ddeep's own files have six
 def read_object(path: Path, most_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """The JSON object in a file.
 
-    Raises OSError where it cannot be read, and ValueError, whose message says what is wrong with it, where it is larger
-    than ``most_bytes``, not JSON, not an object, nested deeply, or has a key twice.
+    Raises OSError where it cannot be read or is no file, and ValueError, whose message says what is wrong with it,
+    where it is larger than ``most_bytes``, not JSON, not an object, nested deeply, or has a key twice.
     """
-    with path.open("rb") as file:
-        content = file.read(most_bytes + 1)  # not by its size: devices and pipes have none
-    if len(content) > most_bytes:
-        raise ValueError(f"it is larger than {most_bytes >> 20} MiB")
-    return parse_object(content)
+    return parse_object(read_bounded(path, most_bytes))
 
 
 def parse_object(content: str | bytes) -> dict[str, Any]:

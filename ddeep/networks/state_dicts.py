@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import WeightsError
 from ..files.pickles import BoundsError, check_pickle
+from ..files.regular import open_regular
 
 _WRAPPERS = ("state_dict", "model_state_dict")
 _ZIP = b"PK\x03\x04"
@@ -33,10 +34,10 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     code, or holds NaN, infinities or tensors larger than itself.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(f"There is no weights file {path}.")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(9)
         loaded = load_file(path) if _is_safetensors(path, start) else _load_checkpoint(path, start)
     except OSError as error:
@@ -136,7 +137,7 @@ def _check_pickles(path: Path, zipped: bool) -> None:
         if zipped:  # by torch's own reader: archives can be made to look different to another
             check_pickle(io.BytesIO(torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")))
             return
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for _ in range(_LEGACY_PICKLES):
                 check_pickle(file)
     except BoundsError as error:

@@ -9,10 +9,12 @@ from typing import Literal, get_args
 
 from ..errors import ConfigError
 from ..files.atomic import written_whole
+from ..files.regular import read_bounded
 
 Kind = Literal["model", "dataset", "strategy", "metric", "regularizer"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_MOST_BYTES = 1 << 20  # of a template
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_.][a-z0-9]+)*")
 
 # What to try first, for the README.
@@ -51,6 +53,6 @@ def write_plugin(name: str, kind: Kind, parent: Path) -> Path:
     with written_whole(folder) as temporary:
         (temporary / "tests").mkdir(parents=True)
         for path, template in contents.items():
-            text = (_TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")
+            text = read_bounded(_TEMPLATES / f"{template}.txt", _MOST_BYTES).decode("utf-8")
             (temporary / path).write_text(Template(text).substitute(words), encoding="utf-8")
     return folder

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import CacheError
 from ..files.json import parse_object
+from ..files.regular import require_regular
 from ..files.tensors import write_tensors
 
 SCHEMA = "ddeep.checkpoint/1"
@@ -36,6 +37,7 @@ class Checkpoint:
     def read(cls, path: Path) -> Checkpoint:
         """Read what ``write`` wrote. Raises CacheError for anything else."""
         try:
+            require_regular(path)
             with safe_open(path, "pt") as file:
                 header = file.metadata() or {}
                 if header.get("schema") != SCHEMA:

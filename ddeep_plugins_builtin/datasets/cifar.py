@@ -23,6 +23,7 @@ from ddeep.plugin import (
     download,
     matches,
     open_class_folders,
+    read_bounded,
     require_classes,
     sha256_of,
     written_whole,
@@ -49,6 +50,7 @@ class _Cifar:
 
 
 # In the order of the labels, which is the alphabet's.
+_MOST_BYTES = 512 * 2**20  # of a pickle; the largest published one has 156 MB
 _NAMES_10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _NAMES_100 = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
@@ -113,7 +115,7 @@ def _read(path: Path, cifar: _Cifar) -> tuple[NDArray[np.uint8], NDArray[np.int6
     if not path.is_file():
         raise DataError(f"{path.parent} lacks {path.name}. Unpack {cifar.url} again.")
     try:
-        file = io.BytesIO(path.read_bytes())
+        file = io.BytesIO(read_bounded(path, _MOST_BYTES))
         check_pickle(file)
         file.seek(0)
         content = _NumpyUnpickler(file, encoding="latin1").load()

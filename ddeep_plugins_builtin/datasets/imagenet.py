@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ddeep.plugin import DataError, FileImages, open_annotated, open_class_folders
 
-from .wordnet import imagenet_ids, imagenet_names
+from .wordnet import imagenet_ids, imagenet_names, read_list
 
 _PLACES = ("imagenet", "ILSVRC", "ILSVRC/Data/CLS-LOC", ".")
 _SPLITS = {"train": "train", "test": "val"}
@@ -47,8 +47,7 @@ def _kaggle_list(data_dir: Path) -> Path | None:
 
 def _annotations(listed: Path) -> dict[str, str]:
     """File name to WordNet id, from lines such as ``ILSVRC2012_val_00048981,n03995372 85 1 499 272``."""
-    with listed.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if len(row) == 2 and row[1].startswith("n")]
+    rows = [row for row in csv.reader(read_list(listed)) if len(row) == 2 and row[1].startswith("n")]
     if not rows:
         raise DataError(f"{listed} holds no line such as ILSVRC2012_val_00048981,n03995372 85 1 499 272.")
     return {f"{name}.JPEG": boxes.split()[0] for name, boxes in rows}

@@ -14,7 +14,7 @@ from ddeep.plugin import (
     open_class_folders,
 )
 
-from .wordnet import names_of
+from .wordnet import names_of, read_list
 
 _PLACES = ("tiny-imagenet-200", "tiny-imagenet", ".")
 _LIST = "val_annotations.txt"
@@ -50,7 +50,7 @@ def _root(data_dir: Path) -> Path:
 
 def _annotations(listed: Path) -> dict[str, str]:
     """File name to WordNet id, from lines such as ``val_0.JPEG  n03444034  0  32  44  62`` (tabs between)."""
-    rows = [line.split("\t") for line in listed.read_text(encoding="utf-8").splitlines() if line]
+    rows = [line.split("\t") for line in read_list(listed) if line]
     if not rows or any(len(row) < 2 for row in rows):
         raise DataError(f"{listed} should hold lines of a file name, a WordNet id and a box, with tabs between.")
     return {row[0]: row[1] for row in rows}

@@ -8,7 +8,9 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from ddeep.plugin import DataError
+from ddeep.plugin import DataError, read_bounded
+
+_MOST_BYTES = 64 * 2**20  # of a list; ImageNet's longest has 3 MB
 
 
 @cache
@@ -35,6 +37,15 @@ def _lemmas() -> dict[str, str]:
     lines = _timm_file("imagenet_synset_to_lemma.txt").splitlines()
     pairs = (line.partition("\t") for line in lines)
     return {wnid: lemmas for wnid, _, lemmas in pairs}
+
+
+def read_list(listed: Path) -> list[str]:
+    """The lines of a text that belongs to a dataset. Raises DataError where it cannot be read."""
+    try:
+        return read_bounded(listed, _MOST_BYTES).decode("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise DataError(f"Cannot read {listed}: {reason}.") from None
 
 
 def _timm_file(name: str) -> str:

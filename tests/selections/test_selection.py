@@ -228,7 +228,7 @@ def test_what_never_ends_or_is_not_there_is_refused(tmp_path: Path) -> None:
     for path, problem in (
         (tmp_path / "none.json", "Cannot read the selection .*No such file"),
         (tmp_path, "Is a directory"),
-        (Path("/dev/zero"), "larger than 64 MiB"),
+        (Path("/dev/zero"), "a device, not a file"),
     ):
         with pytest.raises(SelectionError, match=problem):
             Selection.load(path, 4, 2)

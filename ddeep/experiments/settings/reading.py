@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ...errors import ConfigError, suggestion
+from ...files.regular import read_bounded
 
 MAX_CONFIG_BYTES = 2**20
 _DEEPEST = 4
@@ -30,15 +31,13 @@ def read_config(kind: type[C], given: Mapping[str, Any], file: Path | None = Non
 
 def _read_toml(kind: type[BaseModel], file: Path) -> dict[str, Any]:
     try:
-        with file.open("rb") as opened:
-            content = opened.read(MAX_CONFIG_BYTES + 1)  # not by its size: devices and pipes have none
-        if len(content) > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{file} is larger than 1 MiB; that is no config file.")
-        document = tomllib.loads(content.decode("utf-8"))
+        document = tomllib.loads(read_bounded(file, MAX_CONFIG_BYTES).decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"Cannot read the config file {file}: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{file} is not valid TOML: {str(error)[:200]}") from None
+    except ValueError as error:
+        raise ConfigError(f"{file} is no config file: {error}.") from None
     settings = {}
     for key, value in document.items():
         name = key.replace("-", "_")
