@@ -20,7 +20,7 @@ from ..evidence.subject import Subject
 from ..networks.head import FEEDS_TOLERANCE, Head, get_head
 from ..networks.hooks import ResponseHooks
 from ..networks.layer import Layer, close
-from ..results.run import load, read_run
+from ..results.run import read_run, saved_network
 from ..selections.selection import Selection
 from .reopen import reopen
 
@@ -106,7 +106,7 @@ class Explainer:
             )
         subject = reopen(document, data_dir, device)
         (layer,) = subject.layers([document["layer"]])
-        module = load(run)
+        module = saved_network(run, document)
         linear = get_head(module, document["head"])
         head = Head(linear.weight.detach(), linear.bias.detach())
         selection = Selection.load(run / "selection.json", num_classes=len(subject.classes))

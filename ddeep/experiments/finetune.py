@@ -1,8 +1,8 @@
 """Fine-tuning: train the whole network through the decomposed head (the paper's *decomposed softmax*).
 
 It works on a run directory, which holds all it needs: the settings, the selection and the decomposed network. While
-it lasts, ``finetune.json`` (its settings) and a checkpoint are there beside the run's own files; at the end they are
-gone and the run's figures and weights are those after fine-tuning.
+it lasts, the document's ``status`` is running, its own settings are in ``finetuning``, and a checkpoint is there beside
+the run's files; at the end they are gone and the run's figures and weights are those after fine-tuning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from ..errors import CacheError, ConfigError
 from ..evidence import processes
 from ..evidence.subject import Subject
 from ..files.atomic import written_whole
-from ..files.json import read_object, write_json
 from ..files.tensors import write_tensors
 from ..files.validation import first_problem
 from ..heads.accuracy import accuracy, accuracy_by_class, accuracy_percent, confusions
@@ -30,9 +29,9 @@ from ..heads.decomposed import decompose
 from ..networks.device import Precision, resolve_device
 from ..networks.head import get_head
 from ..registry.registry import registry
-from ..results.run import load, read_run
+from ..results.run import FINISHED, RUNNING, read_run, saved_network, seal_run
 from ..selections.selection import Selection
-from ..training.checkpoint import CHECKPOINT
+from ..training.checkpoint import CHECKPOINT, can_resume
 from ..training.history import EpochRow, History
 from ..training.loop import Progress, train
 from ..training.regularizers import build_regularizer
@@ -40,7 +39,7 @@ from .opening import build_subject
 from .reopen import run_config
 from .settings import FinetuneConfig
 
-SETTINGS = "finetune.json"
+_SETTINGS = "finetuning"  # their name in the document while it lasts
 
 
 def finetune(
@@ -59,7 +58,8 @@ def finetune(
     tells the recipe and the history. Raises ConfigError where the run has no decomposed head.
     """
     source = source or folder
-    document = read_run(source)
+    document = read_run(source, unfinished=resume)
+    document.pop(_SETTINGS, None)
     subject = build_subject(run_config(document), resolve_device(config.device))
     preprocessing = subject.network.needed_preprocessing()
     module = _start(source, document, subject, config)
@@ -70,9 +70,11 @@ def finetune(
         wanted, module, size=preprocessing.size, classes=len(subject.classes), head=network.head, layer=network.layer
     )
     if not resume and processes.rank() == 0:  # only now: what cannot be fine-tuned leaves nothing behind
+        begun = {**document, "status": RUNNING, _SETTINGS: config.model_dump(mode="json", exclude_none=True)}
         if source != folder:
-            _copy_run(source, folder)
-        _write_json(folder / SETTINGS, config.model_dump(mode="json", exclude_none=True))
+            _copy_run(source, folder, begun)
+        else:
+            seal_run(folder, begun)
     images, test = _labelled(subject, "train"), _labelled(subject, "test")
     precision: Precision = "bf16" if recipe.precision == "bf16" else "fp32"
     history = train(
@@ -85,7 +87,7 @@ def finetune(
         regularizer=regularizer,
         evaluate=lambda judged: accuracy(judged, test, preprocessing, subject.device, precision),
         checkpoint=folder / CHECKPOINT,
-        resume=resume,
+        resume=resume and can_resume(folder),
         facts={
             "model": document["model"],
             "selection": document["selection"],
@@ -109,6 +111,7 @@ def finetune(
         "regularizer": asdict(wanted) if wanted else None,
         "epochs": history.to_json(),
     }
+    document["status"] = FINISHED
     document["timings"]["finetune"] = round(history.seconds, 3)
     if processes.rank() == 0:
         if regularizer is not None and regularizer.learned():
@@ -119,24 +122,26 @@ def finetune(
 
 def read_settings(folder: Path) -> FinetuneConfig:
     """The settings of the unfinished fine-tuning in ``folder``, to resume it."""
-    path = folder / SETTINGS
+    document = read_run(folder, unfinished=True)
+    if document.get("status") != RUNNING:
+        raise CacheError(f"There is no unfinished fine-tuning in {folder} to resume.")
     try:
-        return FinetuneConfig.model_validate(read_object(path))
-    except FileNotFoundError:
-        raise CacheError(f"There is no unfinished fine-tuning in {folder} to resume.") from None
+        return FinetuneConfig.model_validate(document.get(_SETTINGS))
     except ValidationError as error:
-        raise CacheError(f"{path} cannot be read as settings of fine-tuning: {first_problem(error)}.") from None
-    except (OSError, ValueError) as error:
-        raise CacheError(f"{path} cannot be read as settings of fine-tuning: {error}.") from None
+        raise CacheError(
+            f"{folder / 'run.json'} does not hold the settings of its fine-tuning: {first_problem(error)}."
+        ) from None
 
 
-def _copy_run(source: Path, folder: Path) -> None:
-    """The files of a run, in a folder of their own."""
+def _copy_run(source: Path, folder: Path, document: dict[str, Any]) -> None:
+    """The files of a run that fine-tuning starts from, with this document, in a folder of their own."""
     with written_whole(folder) as temporary:
         temporary.mkdir()
-        for path in source.iterdir():
+        for name in ("selection.json", "metrics.json", "model.safetensors"):
+            path = source / name
             if path.is_file() and not path.is_symlink():  # a stranger's link may lead anywhere
-                shutil.copy2(path, temporary)
+                shutil.copyfile(path, temporary / name)
+        seal_run(temporary, document)
 
 
 def _start(folder: Path, document: dict[str, Any], subject: Subject, config: FinetuneConfig) -> nn.Module:
@@ -152,7 +157,7 @@ def _start(folder: Path, document: dict[str, Any], subject: Subject, config: Fin
             "feeds it."
         )
     if not config.no_refit:
-        module = load(folder)
+        module = saved_network(folder, document)
         if _whence(document, config) in ("learned", "refit"):
             _match_size(get_head(module, document["head"]), get_head(subject.network.module, document["head"]))
         return module
@@ -186,11 +191,5 @@ def _labelled(subject: Subject, split: Any) -> Images:
 def _finish(folder: Path, document: dict[str, Any], module: nn.Module, history: History) -> None:
     write_tensors(module.state_dict(), folder / "model.safetensors")
     history.write_csv(folder / "history.csv")
-    _write_json(folder / "run.json", document)
-    for name in (SETTINGS, CHECKPOINT):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    with written_whole(path) as temporary:
-        write_json(temporary, document)
+    seal_run(folder, document)
+    (folder / CHECKPOINT).unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from ..networks.head import Head, set_head
 from ..networks.layer import Layer
 from ..provenance import Timings
 from ..registry.specs import StrategySpec
-from ..results.run import RUN_SCHEMA, RunResult
+from ..results.run import FINISHED, RUN_SCHEMA, RunResult
 from ..selections.k import K
 from ..selections.measure import SplitEvidence, always_measured, measure
 from ..selections.measure import needed as needed_by_metrics
@@ -129,6 +129,7 @@ def run(config: RunConfig) -> RunResult:
         )
     document = {
         "schema": RUN_SCHEMA,
+        "status": FINISHED,
         "model": subject.network.name,
         "dataset": subject.dataset,
         "weights": subject.network.weights,

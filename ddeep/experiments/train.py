@@ -16,8 +16,7 @@ from ..data.images import Images, TensorImages
 from ..data.preprocessing import Preprocessing
 from ..errors import CacheError, DataError
 from ..evidence import processes
-from ..files.atomic import sha256_of, written_whole
-from ..files.json import write_json
+from ..files.atomic import sha256_of
 from ..files.validation import first_problem
 from ..heads.accuracy import accuracy
 from ..networks.device import Precision, resolve_device
@@ -27,8 +26,8 @@ from ..networks.weights_file import write_trained
 from ..provenance import machine, versions
 from ..registry.registry import registry
 from ..registry.specs import ModelSpec, resolve
-from ..results.run import read_run
-from ..training.checkpoint import CHECKPOINT
+from ..results.run import FINISHED, RUNNING, read_run, seal_run
+from ..training.checkpoint import CHECKPOINT, can_resume
 from ..training.history import EpochRow
 from ..training.loop import Progress, train
 from ..training.regularizers import Regularizer, build_regularizer
@@ -45,7 +44,7 @@ _AT_ONCE = 2**24  # values of pixels counted at once
 def read_unfinished(folder: Path) -> TrainConfig:
     """The settings of the unfinished run in ``folder``, to resume it."""
     document = read_run(folder, SCHEMA)
-    if document.get("status") != "running":
+    if document.get("status") != RUNNING:
         raise CacheError(f"The run in {folder} is finished; there is nothing to resume. Train anew with another --out.")
     try:
         return TrainConfig.model_validate(document["config"])
@@ -64,6 +63,7 @@ def run_training(
 ) -> dict[str, Any]:
     """Train and return the document that is written to ``folder``/run.json.
 
+    With ``resume`` it goes on with what is in ``folder``, from the start where no checkpoint was written yet.
     Beside it: ``model.safetensors`` and ``history.csv``; ``checkpoint.safetensors`` until it is done.
     """
     spec = registry().find("model", config.model)
@@ -87,7 +87,7 @@ def run_training(
         )
     document: dict[str, Any] = {
         "schema": SCHEMA,
-        "status": "running",
+        "status": RUNNING,
         "model": spec.name,
         "dataset": config.dataset,
         "config": config.model_dump(mode="json", exclude_none=True),
@@ -103,7 +103,7 @@ def run_training(
         "plugins": registry().versions(),
     }
     if not resume and processes.rank() == 0:
-        _write_document(document, folder)
+        seal_run(folder, document)
 
     def judge(judged: nn.Module, precision: Precision = "bf16" if recipe.precision == "bf16" else "fp32") -> float:
         return accuracy(judged, test, preprocessing, resolve_device(config.device), precision)
@@ -119,13 +119,13 @@ def run_training(
         regularizer=regularizer,
         evaluate=judge,
         checkpoint=folder / CHECKPOINT,
-        resume=resume,
+        resume=resume and can_resume(folder),
         facts={"model": spec.name, "regularizer": asdict(wanted) if wanted else None},
         tracker=config.tracker,
         on_step=on_step,
         on_epoch=on_epoch,
     )
-    document["status"] = "finished"
+    document["status"] = FINISHED
     document["accuracy"] = {"before": before, "test": judge(module, "fp32")}
     document["epochs"] = history.to_json()
     document["timings"] = {"training": history.seconds}
@@ -133,7 +133,7 @@ def run_training(
         return document
     _write_weights(module, document, preprocessing, regularizer, folder)
     history.write_csv(folder / "history.csv")
-    _write_document(document, folder)
+    seal_run(folder, document)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return document
 
@@ -181,11 +181,6 @@ def mean_and_deviation(pixels: UInt8[Tensor, "n h w 3"]) -> tuple[tuple[float, .
     mean = (counts * values).sum(1, keepdim=True) / number
     variance = (counts * (values - mean) ** 2).sum(1) / (number[:, 0] - 1).clamp(min=1)
     return tuple(round(v, 4) for v in mean[:, 0].tolist()), tuple(round(v, 4) for v in variance.sqrt().tolist())
-
-
-def _write_document(document: dict[str, Any], folder: Path) -> None:
-    with written_whole(folder / "run.json") as temporary:
-        write_json(temporary, document)
 
 
 def _write_weights(

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from ..errors import DataError
 from ..experiments.compare import SCHEMA
 from ..experiments.settings import CompareConfig
-from ..files.json import read_object
+from ..files.sealed import check_files, read_sealed
 from ..results.comparison import check_comparison_document, table_of
 from .heat import Heat, heat_table, number
 from .page import command, provenance, render
@@ -41,11 +41,13 @@ def read_comparison(folder: Path) -> dict[str, Any]:
     """The document of a comparison's directory. Raises DataError where it is not one."""
     path = folder / FILE
     try:
-        document = read_object(path)
+        sealed = read_sealed(path)
+        check_files(folder, sealed)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from None
     except ValueError as error:
         raise DataError(f"{path} is not a comparison: {error}.") from None
+    document = sealed.document
     if document.get("schema") != SCHEMA:
         found = str(document.get("schema"))[:60]
         raise DataError(f"{path} is not a comparison this ddeep reads: schema {found!r}.")

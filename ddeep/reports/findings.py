@@ -20,7 +20,7 @@ from ..heads.ablation import knockout
 from ..heads.accuracy import confusion, confusions, predict
 from ..networks.head import Head, get_head
 from ..networks.layer import Layer
-from ..results.run import load, read_run
+from ..results.run import read_run, saved_network
 from ..selections.selection import Selection
 from ..statistics.basic import ClassSums, Confusion
 from ..statistics.top_images import TopImages
@@ -148,7 +148,7 @@ def _measure_head(measured: Measured, found: Findings, test: Evidence, head: Hea
 def _confusion_of_saved(measured: Measured, found: Findings, test: Evidence) -> Int64[Tensor, "c c"]:
     """The confusion matrix of the network that the run has saved."""
     subject = measured.subject
-    saved = load(found.folder)
+    saved = saved_network(found.folder, found.document)
     if found.final == "finetuned":  # its responses are its own: run it
         images = replace(subject.images["test"], labels=subject.labels("test"), classes=subject.classes)
         (table,) = confusions(saved, images, subject.network.needed_preprocessing(), subject.device)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..files.json import write_json
+from ..files.sealed import write_sealed
 from ..files.validation import first_problem
 from .folder import save_result
 
@@ -172,9 +172,9 @@ def save_comparison(document: dict[str, Any], out: Path, draw: Callable[[Path], 
     """Write ``comparison.json``, ``comparison.csv`` and what ``draw(folder)`` adds; return where (``save_result``)."""
 
     def write(folder: Path) -> None:
-        write_json(folder / "comparison.json", document)
         (folder / "comparison.csv").write_text(_csv(document), encoding="utf-8", newline="")
         draw(folder)
+        write_sealed(folder / "comparison.json", document, [path.name for path in folder.iterdir()])
 
     return save_result(out, write)
 

@@ -10,7 +10,7 @@ from .. import console
 from ..errors import CacheError
 from ..evidence import processes
 from ..files.atomic import written_whole
-from ..files.locks import temporary_folder
+from ..files.locks import remove_temporaries, temporary_folder
 from ..files.paths import beside
 
 
@@ -20,6 +20,7 @@ def check_out(out: Path) -> None:
         return
     place = Path(os.path.abspath(out))  # noqa: PTH100 - as the writer takes it
     try:
+        remove_temporaries(place)  # of a command that was killed there
         if os.path.lexists(place) and not (place.is_dir() and not any(place.iterdir())):
             raise CacheError(
                 f"{out} already exists. Results are never overwritten: choose another --out, or remove it."

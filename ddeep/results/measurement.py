@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from ..files.json import write_json
+from ..files.sealed import write_sealed
 from .folder import save_result
 
 
@@ -37,7 +37,7 @@ def save_measurement(document: dict[str, Any], out: Path) -> Path:
     writer.writerows(rows)
 
     def write(folder: Path) -> None:
-        write_json(folder / "measurement.json", document)
         (folder / "measure.csv").write_text(text.getvalue(), encoding="utf-8", newline="")
+        write_sealed(folder / "measurement.json", document, ["measure.csv"])
 
     return save_result(out, write)

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import nn
 
 from ..errors import DataError
-from ..files.json import read_object, write_json
+from ..files.json import write_json
+from ..files.sealed import check_files, read_sealed, write_sealed
 from ..files.tensors import write_tensors
 from ..files.validation import first_problem
 from ..heads.decomposed import decompose
@@ -22,33 +23,53 @@ from ..selections.selection import Selection
 from .folder import save_result
 
 RUN_SCHEMA = "ddeep.run/1"
+RUNNING, FINISHED = "running", "finished"  # a run's ``status``
+FILES = ("selection.json", "metrics.json", "model.safetensors", "history.csv", "regularizer.safetensors")
 
 
 def save_run(result: RunResult, out: Path) -> Path:
     """Write ``run.json``, ``selection.json``, ``metrics.json`` and, with a decomposed head, ``model.safetensors``.
 
-    Returns where they are (``save_result``).
+    ``run.json`` vouches for the others and for itself. Returns where they are (``save_result``).
     """
 
     def write(folder: Path) -> None:
-        write_json(folder / "run.json", result.document)
         write_json(folder / "metrics.json", result.document["metrics"])
         result.selection.save(folder / "selection.json")
         if result.model is not None:
             write_tensors(result.model.state_dict(), folder / "model.safetensors")
+        seal_run(folder, result.document)
 
     return save_result(out, write)
 
 
-def read_run(folder: Path | str, schema: str = RUN_SCHEMA) -> dict[str, Any]:
-    """The document in ``run.json`` of a run directory."""
+def seal_run(folder: Path, document: dict[str, Any]) -> None:
+    """Write ``run.json``, which vouches for itself and for those of a run's files that are there.
+
+    While a run is under way its files change, and it vouches for none.
+    """
+    there = [name for name in FILES if (folder / name).exists()]
+    write_sealed(folder / "run.json", document, there if document.get("status") != RUNNING else ())
+
+
+def read_run(folder: Path | str, schema: str = RUN_SCHEMA, *, unfinished: bool = False) -> dict[str, Any]:
+    """The document in ``run.json`` of a run directory.
+
+    Raises DataError where it, or a file that it vouches for, is not what was written, and for a run whose fine-tuning
+    has not finished unless ``unfinished``.
+    """
     path = Path(folder) / "run.json"
     try:
-        document = read_object(path)
+        sealed = read_sealed(path)
     except OSError as error:
         raise DataError(f"{folder} is not a run directory: {path}: {error.strerror}.") from None
     except ValueError as error:
         raise DataError(f"{path} is not a run: {error}.") from None
+    document = sealed.document
+    try:
+        check_files(Path(folder), sealed)
+    except ValueError as error:
+        raise DataError(f"{folder}: {error}. Bring back the file that belongs here, or make the run again.") from None
     if document.get("schema") != schema:
         found = str(document.get("schema"))[:60]
         raise DataError(
@@ -60,13 +81,18 @@ def read_run(folder: Path | str, schema: str = RUN_SCHEMA) -> dict[str, Any]:
             check_run_document(document)
         except ValueError as error:
             raise DataError(f"{path} is not a whole run: {error}.") from None
+        if document.get("status") == RUNNING and not unfinished:
+            raise DataError(f"The fine-tuning in {folder} has not finished. Go on: ddeep finetune --resume {folder}")
     return document
 
 
 def load(folder: Path | str) -> nn.Module:
     """The decomposed model of a run directory, in eval mode, exactly as it was saved."""
-    folder = Path(folder)
-    document = read_run(folder)
+    return saved_network(Path(folder), read_run(folder))
+
+
+def saved_network(folder: Path, document: dict[str, Any]) -> nn.Module:
+    """As ``load``, where the document of the run has been read already."""
     weights = folder / "model.safetensors"
     if not weights.exists():
         raise DataError(f"{folder} has no model.safetensors: its layer does not feed the head.")

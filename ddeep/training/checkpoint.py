@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .. import console
 from ..errors import CacheError
 from ..files.json import parse_object
 from ..files.regular import require_regular
@@ -50,7 +52,17 @@ class Checkpoint:
         except FileNotFoundError:
             raise CacheError(f"There is no checkpoint at {path} to resume from. Train without resuming.") from None
         except (SafetensorError, OSError, ValueError) as error:
-            raise CacheError(f"The checkpoint {path} cannot be read: {error}. Train anew without resuming.") from None
+            raise CacheError(
+                f"The checkpoint {path} cannot be read: {error}. Remove it, and --resume begins anew."
+            ) from None
+
+
+def can_resume(folder: Path) -> bool:
+    """Whether there is a checkpoint in ``folder``; says so where training was killed before its first."""
+    there = os.path.lexists(folder / CHECKPOINT)
+    if not there:
+        console.note(f"Nothing had been saved in {folder} yet: training begins anew.")
+    return there
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -245,7 +245,7 @@ class _Run:
             reason = str(error).splitlines()[0] if str(error) else ""
             raise CacheError(
                 f"The checkpoint {self.checkpoint} is damaged ({type(error).__name__}: {reason}). "
-                "Train anew without resuming."
+                "Remove it, and --resume begins anew."
             ) from error
 
     def _take_over(self, saved: Checkpoint) -> None:

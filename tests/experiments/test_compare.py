@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,7 @@ def test_what_it_prints_and_writes(cli_here: Cli, tmp_path: Path) -> None:
     words = ["compare", "--model", "resnet20", "--strategies", *QUICK, "--k", "2,5", "--out", tmp_path / "out"]
     done = cli_here(*words, "--json")
     assert done.status == 0, done.err
-    assert done.json == json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert done.json == read_document(tmp_path / "out" / "comparison.json")
     assert done.json["schema"] == "ddeep.comparison/1"
     rows = done.json["rows"]
     assert {(row["strategy"], row["k"]) for row in rows} == {(name, k) for name in QUICK for k in (2, 5)}
@@ -179,6 +178,7 @@ def test_stages_that_few_strategies_have_are_in_the_legend() -> None:
 
 STRANGER = """
 import torch
+from tests.support.documents import read_document
 from ddeep import StrategySpec, hookimpl
 
 def backwards(evidence, k, context):

@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import ddeep.experiments.finetune
+import ddeep.training.history
 from ddeep.data.preprocessing import Preprocessing
-from ddeep.errors import ConfigError, SelectionError, TrainingStopped, WeightsError
+from ddeep.errors import CacheError, ConfigError, DataError, SelectionError, TrainingStopped, WeightsError
 from ddeep.experiments.finetune import finetune, read_settings
 from ddeep.experiments.run import run
 from ddeep.experiments.settings import FinetuneConfig, RunConfig, TrainConfig
@@ -29,6 +30,7 @@ from ddeep.registry.registry import registry
 from ddeep.registry.specs import resolve
 from ddeep.results.run import load, save_run
 from ddeep.selections.selection import Selection
+from tests.support.documents import read_document
 from tests.support.helpers import Outcome
 
 Cli = Callable[..., Outcome]
@@ -63,12 +65,12 @@ def copied(place: Path, tmp_path: Path) -> Path:
 
 
 def test_trained_weights_bring_their_own_preprocessing(place: Path) -> None:
-    trained = json.loads((place / "trained" / "run.json").read_text())
+    trained = read_document(place / "trained" / "run.json")
     described = describe_file(place / "trained" / "model.safetensors")
     assert described is not None
     assert Preprocessing.of(described).identity() == trained["preprocessing"]
     assert described.classes == ("blue", "green", "red")
-    document = json.loads((place / "run" / "run.json").read_text())
+    document = read_document(place / "run" / "run.json")
     assert document["accuracy"]["full"] == pytest.approx(trained["accuracy"]["test"])
     assert describe_file(place / "run" / "run.json") is None
 
@@ -76,7 +78,7 @@ def test_trained_weights_bring_their_own_preprocessing(place: Path) -> None:
 def test_fine_tuning_reports_and_saves_what_it_reached(place: Path, copied: Path) -> None:
     before = load(copied)
     document = finetune(copied, FinetuneConfig(**QUICK))
-    assert document == json.loads((copied / "run.json").read_text())
+    assert document == read_document(copied / "run.json")
     assert len(document["finetune"]["epochs"]) == 2
     assert document["finetune"]["from"] == "refit"
     assert document["finetune"]["recipe"]["optimizer"] == "adam"
@@ -107,7 +109,7 @@ def test_the_source_of_fine_tuning_stays_as_it_is(place: Path, tmp_path: Path, c
     assert done.status == 0, done.err
     assert done.json["accuracy"]["finetuned"] is not None
     assert {path.name: path.read_bytes() for path in (place / "run").iterdir()} == before
-    assert json.loads((tmp_path / "out" / "run.json").read_text()) == done.json
+    assert read_document(tmp_path / "out" / "run.json") == done.json
 
 
 def test_fine_tuning_can_start_before_the_refit(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,10 +156,47 @@ def test_stopped_fine_tuning_resumes_to_the_same_weights(place: Path, tmp_path: 
 
     with pytest.raises(TrainingStopped):
         finetune(stopped, settings, on_step=interrupt)
-    assert "finetuned" not in json.loads((stopped / "run.json").read_text())["accuracy"]
+    begun = read_document(stopped / "run.json")
+    assert begun["status"] == "running"
+    assert "finetuned" not in begun["accuracy"]
+    with pytest.raises(DataError, match=f"has not finished. Go on: ddeep finetune --resume {stopped}"):
+        load(stopped)
     found = finetune(stopped, read_settings(stopped), resume=True)
     assert (stopped / "model.safetensors").read_bytes() == (straight / "model.safetensors").read_bytes()
     assert found["accuracy"] == expected["accuracy"]
+
+
+class Killed(BaseException):
+    """As if the process had ended at this place."""
+
+
+@pytest.mark.parametrize("when", ["before the first checkpoint", "between the last files"])
+def test_fine_tuning_killed_at_any_moment_goes_on_in_its_folder(
+    when: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    settings = FinetuneConfig(**{**QUICK, "epochs": 1})
+    expected = finetune(shutil.copytree(place / "run", tmp_path / "straight"), settings)
+    folder = tmp_path / "killed"
+    with monkeypatch.context() as patch:
+        if when == "before the first checkpoint":
+            patch.setattr(ddeep.experiments.finetune, "train", killed)
+        else:  # the new weights are there, the document is still the old one
+            patch.setattr(ddeep.training.history.History, "write_csv", killed)
+        with pytest.raises(Killed):
+            finetune(folder, settings, source=place / "run")
+    with pytest.raises(DataError, match="has not finished"):
+        load(folder)
+    found = finetune(folder, read_settings(folder), resume=True)
+    assert found["accuracy"] == expected["accuracy"]
+    assert found["status"] == "finished"
+    assert "finetuning" not in found
+    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "straight" / "model.safetensors").read_bytes()
+    load(folder)
+    with pytest.raises(CacheError, match="no unfinished fine-tuning"):
+        read_settings(folder)
 
 
 def test_run_fine_tunes_when_asked(place: Path, tmp_path: Path, cli_here: Cli) -> None:
@@ -178,7 +217,7 @@ def test_a_selection_file_is_enough(place: Path, tmp_path: Path, cli_here: Cli) 
         *("--out", tmp_path / "out", "--json"),
     )
     assert done.status == 0, done.err
-    then = json.loads((place / "run" / "run.json").read_text())
+    then = read_document(place / "run" / "run.json")
     assert done.json["selection"] == then["selection"]
     assert done.json["accuracy"]["decomposed"] == then["accuracy"]["decomposed"]
     assert done.json["accuracy"]["finetuned"] is not None
@@ -195,7 +234,7 @@ def test_the_dense_control_trains_the_same_network_with_the_same_recipe(
     document = done.json
     assert document["schema"] == "ddeep.train/1"
     assert (document["recipe"]["optimizer"], document["recipe"]["lr"]) == ("adam", 2e-4)
-    trained = json.loads((place / "trained" / "run.json").read_text())
+    trained = read_document(place / "trained" / "run.json")
     assert document["accuracy"]["before"] == trained["accuracy"]["test"]
     assert document["preprocessing"] == trained["preprocessing"]
     weight = load_file(tmp_path / "dense" / "model.safetensors")["linear.weight"]
@@ -240,7 +279,7 @@ def _authors_checkpoint(place: Path, path: Path, selection: Path) -> dict[str, t
 def test_the_authors_decomposed_checkpoints_load(place: Path, tmp_path: Path) -> None:
     weights, filters = tmp_path / "resnet20-decomposed.pth", tmp_path / "indices.json"
     _authors_checkpoint(place, weights, filters)
-    trained = json.loads((place / "trained" / "run.json").read_text())
+    trained = read_document(place / "trained" / "run.json")
     settings: dict[str, Any] = {
         "model": "resnet20",
         "dataset": "folder",
@@ -250,7 +289,7 @@ def test_the_authors_decomposed_checkpoints_load(place: Path, tmp_path: Path) ->
         "no_refit": True,
         **{name: tuple(trained["preprocessing"][name]) for name in ("mean", "std")},
     }
-    then = json.loads((place / "run" / "run.json").read_text())
+    then = read_document(place / "run" / "run.json")
     result = run(RunConfig(**settings, selection=filters))
     assert result.model is not None
     expected = load_file(place / "run" / "model.safetensors")["linear.weight"]

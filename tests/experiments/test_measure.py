@@ -12,6 +12,7 @@ import pytest
 from ddeep.evidence import passes
 from ddeep.experiments.measure import run_measurement
 from ddeep.experiments.settings import MeasureConfig
+from tests.support.documents import read_document
 from tests.support.helpers import Outcome
 
 
@@ -33,7 +34,7 @@ def test_one_pass_for_all_layers_and_what_it_writes(
     assert done.status == 0, done.err
     assert seen == ["train"]  # no metric here needs the test split
     document = json.loads(done.out)
-    assert document == json.loads((tmp_path / "out" / "measurement.json").read_text())
+    assert document == read_document(tmp_path / "out" / "measurement.json")
     assert document["schema"] == "ddeep.measurement/1"
     assert [row["layer"] for row in document["layers"]] == [f"layer{i}.{j}" for i in (1, 2, 3) for j in (0, 1, 2)]
     assert [row["filters"] for row in document["layers"]] == [16] * 3 + [32] * 3 + [64] * 3

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from ddeep.experiments import train
 from ddeep.registry.specs import resolve
 from ddeep_plugins_builtin.models import ddeep_models
+from tests.support.documents import read_document
 from tests.support.helpers import Outcome
 
 Cli = Callable[..., Outcome]
@@ -73,7 +74,7 @@ def test_a_run_directory_holds_all_there_is_to_know(images: Path, tmp_path: Path
     done = cli_here("train", *options(images), "--out", str(out), "--json")
     assert done.status == 0, done.err
     document = done.json
-    assert document == json.loads((out / "run.json").read_text())
+    assert document == read_document(out / "run.json")
     assert document["schema"] == "ddeep.train/1"
     assert document["status"] == "finished"
     assert document["classes"] == ["blue", "green", "red"]
@@ -106,7 +107,7 @@ def test_killed_at_any_moment_a_run_resumes_to_the_same_file(images: Path, more:
     victim.send_signal(signal.SIGKILL)
     victim.communicate()
     assert not (killed / "model.safetensors").exists()
-    assert json.loads((killed / "run.json").read_text())["status"] == "running"
+    assert read_document(killed / "run.json")["status"] == "running"
     resumed = start(tmp_path, "--resume", str(killed))
     assert resumed.wait(120) == 0, resumed.communicate()
     assert whole.wait(120) == 0, whole.communicate()
@@ -120,6 +121,44 @@ def test_killed_at_any_moment_a_run_resumes_to_the_same_file(images: Path, more:
     _, err = again.communicate()
     assert again.returncode == 1
     assert "nothing to resume" in err
+
+
+@pytest.mark.parametrize("left", ["a document", "half a file"])
+def test_a_run_killed_before_its_first_checkpoint_starts_again_in_its_folder(
+    left: str, images: Path, tmp_path: Path, cli_here: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is sent to the other: --resume where there is a document, else the same command again."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    words = ("train", *options(images), "--out", str(tmp_path / "run"))
+    if left == "a document":
+        with monkeypatch.context() as patch:
+            patch.setattr(ddeep.experiments.train, "train", killed)
+            assert cli_here(*words).status == 130
+        assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+        words = ("train", "--resume", str(tmp_path / "run"))
+    else:
+        (tmp_path / "run" / ".ddeep-0123456789ab.tmp" / "inside").mkdir(parents=True)
+    done = cli_here(*words)
+    assert done.status == 0, done.err
+    assert ("training begins anew" in done.err) == (left == "a document")
+    assert read_document(tmp_path / "run" / "run.json")["status"] == "finished"
+    assert not list((tmp_path / "run").glob(".ddeep-*"))
+
+
+def test_a_damaged_checkpoint_names_the_way_out(images: Path, tmp_path: Path, cli_here: Cli) -> None:
+    words = ("train", *options(images), "--out", str(tmp_path / "run"))
+    assert cli_here(*words).status == 0
+    document = read_document(tmp_path / "run" / "run.json")
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**document, "status": "running"}))
+    (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"half")
+    refused = cli_here("train", "--resume", str(tmp_path / "run"))
+    assert refused.status == 1
+    assert "Remove it, and --resume begins anew" in refused.err
+    (tmp_path / "run" / "checkpoint.safetensors").unlink()
+    assert cli_here("train", "--resume", str(tmp_path / "run")).status == 0
 
 
 def test_ctrl_c_saves_and_says_how_to_resume(images: Path, tmp_path: Path) -> None:
@@ -160,7 +199,7 @@ def test_two_processes_train_one_model(images: Path, tmp_path: Path) -> None:
     ]
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    document = json.loads((out / "run.json").read_text())
+    document = read_document(out / "run.json")
     assert document["status"] == "finished"
     assert document["processes"] == 2
     assert len(document["epochs"]) == 2

@@ -36,6 +36,7 @@ from ddeep.selections.measure import needed as needed_by_metrics
 from ddeep.selections.select import choose, find_strategy
 from ddeep.selections.select import needed as needed_by_strategy
 from ddeep.selections.selection import Selection
+from tests.support.documents import read_document
 from tests.support.helpers import Outcome
 from tests.support.paths import KNOWN
 
@@ -147,7 +148,7 @@ def test_the_run_directory_holds_the_same(ran: tuple[Outcome, Path], document: d
         "selection.json",
         "model.safetensors",
     }
-    assert json.loads((out / "run.json").read_text()) == document
+    assert read_document(out / "run.json") == document
     assert json.loads((out / "metrics.json").read_text()) == document["metrics"]
     saved = Selection.load(out / "selection.json", 64, classes=list(document["selection"]))
     assert {name: list(row) for name, row in zip(saved.classes, saved.filters, strict=True)} == document["selection"]

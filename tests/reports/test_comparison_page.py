@@ -15,11 +15,12 @@ from ddeep.reports import write_report
 from tests.reports.browser import choose, column, complaints, css, one, open_page, opened, press, requests
 from tests.reports.conftest import HOSTILE, LAYERS
 from tests.reports.pages import read, references, visible
+from tests.support.documents import read_document
 
 
 @pytest.fixture(scope="module")
 def document(comparison: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((comparison / "comparison.json").read_text())
+    found: dict[str, Any] = read_document(comparison / "comparison.json")
     return found
 
 
@@ -93,7 +94,7 @@ def test_figures_stand_beside_the_page(comparison_page: Path) -> None:
 def test_hostile_names_are_shown_as_text(comparison: Path, tmp_path: Path) -> None:
     copied = tmp_path / "compared"
     shutil.copytree(comparison, copied)
-    text = (copied / "comparison.json").read_text()
+    text = json.dumps(read_document(copied / "comparison.json"))
     for name, harm in zip(("paper", "contribution", "weight"), HOSTILE, strict=False):
         text = text.replace(json.dumps(name), json.dumps(harm))
     (copied / "comparison.json").write_text(text)

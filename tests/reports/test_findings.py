@@ -220,7 +220,7 @@ def test_drop_and_users(found: Findings) -> None:
 def test_without_images_the_run_itself_is_still_shown(digits_run: Path, tmp_path: Path) -> None:
     copied = tmp_path / "run"
     shutil.copytree(digits_run, copied)
-    document = json.loads((copied / "run.json").read_text())
+    document = read_document(copied / "run.json")
     document["config"]["dataset"] = "folder"
     document["config"]["data_dir"] = str(tmp_path / "gone")
     (copied / "run.json").write_text(json.dumps(document))
@@ -233,7 +233,7 @@ def test_without_images_the_run_itself_is_still_shown(digits_run: Path, tmp_path
 
 def test_changed_images_are_not_used(folder_run: Callable[..., Path]) -> None:
     run = folder_run(("a", "b"))
-    data = Path(json.loads((run / "run.json").read_text())["config"]["data_dir"])
+    data = Path(read_document(run / "run.json")["config"]["data_dir"])
     assert find(run, layers=[]).measured is not None
     victim = next((data / "test" / "a").iterdir())
     victim.unlink()
@@ -245,6 +245,7 @@ def test_changed_images_are_not_used(folder_run: Callable[..., Path]) -> None:
 HOLES = """
 import torch
 from ddeep import DatasetSpec, hookimpl
+from tests.support.documents import read_document
 from ddeep.data.images import TensorImages
 
 
@@ -286,7 +287,7 @@ def test_classes_that_are_absent_are_named_and_lead_nowhere(
     """The network has an output for class b, of which there is no image at all."""
     distributions.install("ddeep-absent", HOLES.replace('2 if split == "test" else 1', "3").replace("holes", "absent"))
     run = make_run(tmp_path / "run", dataset="absent", **untrained(tmp_path, 4))
-    document = json.loads((run / "run.json").read_text())
+    document = read_document(run / "run.json")
     assert document["absent"] == ["b"]
     written = write_report(run, layers=[]).page
     page, text = read(written), visible(written)
@@ -302,7 +303,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path, digits_run: Path) -> None:
     with pytest.raises(DataError, match="not a run directory"):
         find(tmp_path)
     shutil.copytree(digits_run, tmp_path / "run")
-    document = json.loads((tmp_path / "run" / "run.json").read_text())
+    document = read_document(tmp_path / "run" / "run.json")
     del document["per_class"]
     (tmp_path / "run" / "run.json").write_text(json.dumps(document))
     with pytest.raises(DataError, match="not a whole run"):

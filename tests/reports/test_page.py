@@ -22,6 +22,7 @@ from ddeep.reports.style import readable_on, steps
 from ddeep.reports.views import MOST_CELLS, filter_order, shared_filters, shown_classes
 from tests.reports.conftest import HOSTILE
 from tests.reports.pages import read, references, visible
+from tests.support.documents import read_document
 from tests.support.helpers import Outcome
 
 MEGABYTE = 10**6
@@ -47,7 +48,7 @@ def test_identifiers_are_unique_and_links_lead_somewhere(digits_page: Path) -> N
 
 
 def test_everything_is_there(digits_run: Path, digits_page: Path) -> None:
-    document = json.loads((digits_run / "run.json").read_text())
+    document = read_document(digits_run / "run.json")
     text = visible(digits_page)
     for stage in ("full", "decomposed", "refit"):
         assert f"{document['accuracy'][stage]:.2f} %" in text
@@ -63,7 +64,7 @@ def test_everything_is_there(digits_run: Path, digits_page: Path) -> None:
 
 
 def test_every_stage_of_a_fine_tuned_run(finetuned_run: Path, finetuned_page: Path) -> None:
-    document = json.loads((finetuned_run / "run.json").read_text())
+    document = read_document(finetuned_run / "run.json")
     text, page = visible(finetuned_page), read(finetuned_page)
     stages = ["full", "decomposed", "refit", "finetuned"]
     for stage in stages:
@@ -121,7 +122,7 @@ def test_hostile_settings_cannot_leave_their_place(digits_run: Path, tmp_path: P
     harm = "</style></script><img src=x onerror=alert(1)>"
     copied = tmp_path / "run"
     shutil.copytree(digits_run, copied)
-    document = json.loads((copied / "run.json").read_text())
+    document = read_document(copied / "run.json")
     document.update(strategy=harm, layer=harm, model=harm, dataset=harm, weights=harm, head=harm)
     document["versions"] = {harm: harm}
     document["per_class"][0]["class"] = "\u202egnp.exe\u2028\x07\ud800"
@@ -140,7 +141,7 @@ def test_hostile_settings_cannot_leave_their_place(digits_run: Path, tmp_path: P
 def test_without_images_it_says_so_and_shows_the_rest(digits_run: Path, tmp_path: Path) -> None:
     copied = tmp_path / "run"
     shutil.copytree(digits_run, copied)
-    document = json.loads((copied / "run.json").read_text())
+    document = read_document(copied / "run.json")
     document["config"].update(dataset="folder", data_dir=str(tmp_path / "gone"))
     (copied / "run.json").write_text(json.dumps(document))
     written = write_report(copied)
@@ -168,7 +169,7 @@ def test_a_thousand_classes(thousand_page: Path) -> None:
 
 
 def test_the_command_makes_the_run_again(digits_run: Path) -> None:
-    document = json.loads((digits_run / "run.json").read_text())
+    document = read_document(digits_run / "run.json")
     assert command("run", RunConfig, document["config"]) == "ddeep run --model resnet20 --strategy paper"
     document["config"].update(k=0.9, mean=[0.1, 0.2, 0.3], no_refit=True, weights="my weights.pt", seed=3)
     given = command("run", RunConfig, document["config"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -83,6 +82,7 @@ def test_the_light_falls_where_the_filter_is_active() -> None:
 PLUGIN = '''
 import torch
 from torch import nn
+from tests.support.documents import read_document
 from ddeep import ModelSpec, hookimpl
 
 
@@ -126,7 +126,7 @@ def test_a_report_of_filters_on_the_last_axis(name: str, distributions: Distribu
         tmp_path / "run", model=name, weights=str(weights), dataset="folder", data_dir=tmp_path / "data",
         strategy="paper", k=2,
     )  # fmt: skip
-    document = json.loads((run / "run.json").read_text())
+    document = read_document(run / "run.json")
     assert document["accuracy"]["decomposed"] is not None
     found = find(run, layers=[])
     assert found.measured is not None

@@ -34,10 +34,13 @@ ROWS: dict[str, Bad] = {
     ),
     "resume fine-tuning with other settings": bad("finetune --resume run --epochs 2", "takes no other settings"),
     "fine-tuning with broken settings": bad(
-        "finetune --resume run", "finetune.json cannot be read", prepare=text("run/finetune.json", '{"epochs": [')
+        "finetune --resume run", "run.json does not hold the settings", prepare=a_run(status="running")
     ),
     "fine-tuning with settings of another kind": bad(
-        "finetune --resume run", "finetune.json cannot be read", "lr", prepare=text("run/finetune.json", '{"lr": "x"}')
+        "finetune --resume run",
+        "run.json does not hold the settings",
+        "lr",
+        prepare=a_run(status="running", finetuning={"lr": "x"}),
     ),
     # report
     "report on nothing": bad("report", "Missing argument", status=2),

@@ -85,6 +85,7 @@ def test_a_head_of_another_size_is_refused(classes: int, filters: int) -> None:
 
 PLUGIN = """
 import torch
+from tests.support.documents import read_document
 from ddeep import Selection, StrategySpec, hookimpl
 
 def select(evidence, k, context):
@@ -140,7 +141,7 @@ def test_every_command_judges_a_strangers_head(distributions: Distributions, cli
     header, *lines = (tmp_path / "compared" / "comparison.csv").read_text().splitlines()
     assert {"learned", "learned_low", "learned_high"} <= set(header.split(","))
     assert len(lines) == 2
-    assert json.loads((tmp_path / "compared" / "comparison.json").read_text()) == compared.json
+    assert read_document(tmp_path / "compared" / "comparison.json") == compared.json
 
 
 def test_its_table_has_a_column_only_where_one_was_learned(

@@ -14,6 +14,7 @@ from ddeep.files.atomic import sha256_of
 from ddeep.results.run import load, read_run
 from ddeep.selections.selection import Selection
 from ddeep.training.checkpoint import CHECKPOINT, Checkpoint
+from tests.support.documents import read_document
 from tests.support.pictures import class_folders
 
 _CLASSES = {str(digit): 12 for digit in range(10)}
@@ -78,7 +79,7 @@ def _run(out: Path) -> Any:
 
 
 def _document(name: str) -> Callable[[Path], Any]:
-    return lambda out: stable(json.loads((out / name).read_text()))
+    return lambda out: stable(read_document(out / name))
 
 
 def _trained(out: Path) -> Any:

@@ -1,0 +1,76 @@
+"""Documents that vouch for what was written: for themselves, and for the files beside them.
+
+A sealed document is a JSON object with one entry more, ``sealed``: the hash of all the rest and those of the files.
+It protects against accidents and against figures edited by hand, not against somebody who seals anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from .atomic import sha256_of, written_whole
+from .json import MAX_BYTES, json_text, read_object, write_json
+
+_SEAL = "sealed"
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A document without its seal, and the sha256 of every file it vouches for; None where it was never sealed."""
+
+    document: dict[str, Any]
+    files: Mapping[str, str] | None
+
+
+def write_sealed(path: Path, document: Mapping[str, Any], files: Iterable[str] = ()) -> None:
+    """Write ``document``, whole, so that it vouches for itself and for ``files``, which are there already."""
+    folder, plain = path.parent, {name: value for name, value in document.items() if name != _SEAL}
+    seal = {"document": _hash(plain), "files": {name: sha256_of(folder / name) for name in sorted(files)}}
+    with written_whole(path) as temporary:
+        write_json(temporary, {**plain, _SEAL: seal})
+
+
+def read_sealed(path: Path, most_bytes: int = MAX_BYTES) -> Sealed:
+    """Read what ``write_sealed`` wrote, or a document without a seal. Raises OSError, and ValueError for damage.
+
+    The files that it vouches for are not looked at: see ``check_files``.
+    """
+    document = read_object(path, most_bytes)
+    if _SEAL not in document:
+        return Sealed(document, None)
+    seal = document.pop(_SEAL)
+    files = seal.get("files") if isinstance(seal, dict) else None
+    if not isinstance(files, dict) or not all(
+        isinstance(value, str) and _inside(name) for name, value in files.items()
+    ):
+        raise ValueError("its seal is damaged")
+    if seal.get("document") != _hash(document):
+        raise ValueError("it is not what was written: something in it has been changed since")
+    return Sealed(document, files)
+
+
+def check_files(folder: Path, sealed: Sealed) -> None:
+    """Raise ValueError, which names the file, where one that the document vouches for is not as it was written."""
+    for name, expected in (sealed.files or {}).items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{name} is a link out of {folder}")
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            raise ValueError(f"{name} cannot be read: {error.strerror}") from None
+        if found != expected:
+            raise ValueError(f"{name} is not what was written: it has been changed since")
+
+
+def _hash(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json_text(document).encode()).hexdigest()
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
