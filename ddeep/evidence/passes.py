@@ -52,6 +52,12 @@ class Share:
         images = len(self.subject.images[self.wanted.split])
         self.seen = torch.zeros(images, dtype=torch.bool, device=self.subject.device)
 
+    def images(self) -> int:
+        """How many images are in its batches."""
+        count, size = len(self.seen), self.subject.batch_size
+        starts = range(self.rank * size, count, self.world * size)
+        return sum(min(size, count - start) for start in starts)
+
     def key(self) -> dict[str, Any]:
         """What the share depends on, for the folder of an unfinished pass."""
         layers = {layer.name: [repr(s) for s in statistics] for layer, statistics in self.wanted.requests.items()}
@@ -86,13 +92,13 @@ class Share:
             first=done,
             skip_bad=subject.skip_bad,
         )
-        with console.progress(f"Evidence ({self.wanted.split} split)", total=len(images)) as advance:
+        with console.progress(f"Evidence ({self.wanted.split} split)", total=self.images()) as advance:
             advance(int(self.seen.sum()))
 
             def after(count: int) -> None:
                 nonlocal done
                 done += 1
-                advance(count * self.world)
+                advance(count)
                 partial.save_now_and_then(done, self.seen, collector)
 
             collector.run(self._labelled(loader), after)
@@ -138,8 +144,13 @@ def _run(share: Share) -> dict[Layer, Evidence]:
 
 
 def run_share(share: Share, partial: PartialPass) -> dict[Layer, Evidence]:
-    """The evidence of one share by itself."""
-    return share.gather(partial).finish(share.wanted.split)
+    """The evidence of one share by itself; of one of several it may be empty."""
+    collector = share.gather(partial)
+    if share.world > 1:
+        for layer in share.wanted.requests:
+            if layer not in collector.layers:  # fewer batches than shares: this one had none
+                collector.begin(layer, share.subject.filters(layer))
+    return collector.finish(share.wanted.split)
 
 
 def _run_together(share: Share, partial: PartialPass) -> dict[Layer, Evidence]:

@@ -1,7 +1,8 @@
 """The response cache: responses and statistics on disk, keyed by the content of everything they depend on.
 
-An entry is written under a temporary name and renamed, and its hash is checked before it is used: a half-written or
-damaged entry is removed and gathered again, never trusted. Two commands may fill one entry at once; the first wins.
+An entry is written under a temporary name and renamed, and its hash and its own key are checked before it is used: a
+half-written, damaged or misplaced entry is removed and gathered again, never trusted. Two commands may fill one entry at
+once; the first wins.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ..files.regular import require_regular
 from ..files.tensors import write_tensors
 from ..statistics.statistic import Statistic
 
-VERSION = 1  # of the computation: raise it when responses or statistics change their meaning
+VERSION = 2  # raise it when responses or statistics change their meaning, or entries their form
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class CacheEntry:
         folder = self.folder / "responses"
         try:
             about = read_object(folder / "about.json")
+            if about["key"] != json.loads(json.dumps(self.key)):
+                raise ValueError("it belongs to another entry")
             if about["sha256"] != sha256_of(folder / "responses.npy"):
                 raise ValueError("its content does not match its hash")
             rows = map_array(folder / "responses.npy", "c")
@@ -93,6 +96,8 @@ class CacheEntry:
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            if about.get("entry") != self.folder.name:
+                raise ValueError("it belongs to another entry")
             if about.get("sha256") != _digest(state):
                 raise ValueError("its content does not match its hash")
             filters = int(about["filters"])
@@ -109,6 +114,7 @@ class CacheEntry:
         cache_part("responses")
         state = statistic.state()
         about = {"sha256": _digest(state), "statistic": repr(statistic), "filters": str(filters)}
+        about["entry"] = self.folder.name
         write_tensors(state, self._state_path(statistic), about)
 
     def _state_path(self, statistic: Statistic) -> Path:

@@ -205,6 +205,23 @@ def test_the_second_of_two_commands_keeps_the_first_ones_entry(entry: CacheEntry
     assert [path.name for path in entry.folder.iterdir()] == ["responses"]
 
 
+def test_exchanged_entries_are_not_mistaken_for_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is whole, and each lies where the other belongs."""
+    one, other = CacheEntry({"model": "one"}), CacheEntry({"model": "other"})
+    for entry, rows in ((one, ROWS), (other, ROWS + 1)):
+        np.save(tmp_path / "rows.npy", rows)
+        entry.adopt(tmp_path / "rows.npy")
+        entry.save(gathered(), 3)
+    one.folder.rename(tmp_path / "aside")
+    other.folder.rename(one.folder)
+    (tmp_path / "aside").rename(other.folder)
+    for entry in (one, other):
+        assert entry.responses() is None
+        assert entry.load(TopCounts(2), 4) is None
+    assert capsys.readouterr().err.count("it belongs to another entry") == 4
+    assert not list(cache_root().rglob("*.npy"))
+
+
 def test_an_edited_class_is_another_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 

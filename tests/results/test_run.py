@@ -11,13 +11,13 @@ import pytest
 from ddeep.errors import DataError
 from ddeep.experiments.finetune import finetune
 from ddeep.experiments.run import run
-from ddeep.experiments.settings import FinetuneConfig, RunConfig
+from ddeep.experiments.settings import FinetuneConfig, ReportConfig, RunConfig
 from ddeep.reports import write_report
 from ddeep.results.run import load, read_run, save_run
 
 READERS: dict[str, Callable[[Path], object]] = {
     "load": load,
-    "report": lambda folder: write_report(folder, layers=[]),
+    "report": lambda folder: write_report(folder, ReportConfig(no_layers=True)),
     "finetune": lambda folder: finetune(folder, FinetuneConfig(epochs=1)),
 }
 

@@ -25,8 +25,8 @@ from ddeep.data.pixel_cache import _open as open_converted
 from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import DdeepError
 from ddeep.evidence.response_cache import CacheEntry
+from ddeep.evidence.shards import read_shards
 from ddeep.experiments.finetune import read_settings
-from ddeep.experiments.merge import _check as check_shards
 from ddeep.experiments.reopen import run_config
 from ddeep.experiments.settings import CompareConfig, FinetuneConfig, MeasureConfig, RunConfig, TrainConfig, read_config
 from ddeep.experiments.train import read_unfinished
@@ -220,7 +220,7 @@ def _read_cached_rows(path: Path) -> None:
     folder = entry.folder / "responses"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "responses.npy").write_bytes(path.read_bytes())
-    (folder / "about.json").write_text(json.dumps({"sha256": sha256_of(path)}))
+    (folder / "about.json").write_text(json.dumps({"sha256": sha256_of(path), "key": entry.key}))
     entry.responses()
 
 
@@ -276,7 +276,7 @@ def _finetune() -> dict[str, Any]:
     return FinetuneConfig(epochs=1, lr=1e-4, layers=("layer3.*",)).model_dump(mode="json")
 
 
-_ABOUT = {"sha256": "0" * 64, "images": 3, "filters": 2, "key": {}}
+_ABOUT = {"sha256": "0" * 64, "images": 3, "filters": 2, "key": {"model": "m"}}
 
 
 def targets() -> list[Target]:
@@ -294,7 +294,7 @@ def targets() -> list[Target]:
         Target("run.json of training", _in_folder(read_unfinished), documents=[_training_document()], file="run.json"),
         Target("finetune.json", _in_folder(read_settings), documents=[_finetune()], file="finetune.json"),
         Target("comparison.json", _in_folder(read_comparison), documents=[comparison], file="comparison.json"),
-        Target("shard.json", lambda path: check_shards([path.parent]), documents=[_SHARD], file="shard.json"),
+        Target("shard.json", lambda path: read_shards([path.parent]), documents=[_SHARD], file="shard.json"),
         Target("training checkpoint", _read_checkpoint, seeds=[_checkpoint()]),
         Target("training history", _read_history, documents=[_FACTS]),
         Target("cached responses", _read_cached_rows, seeds=[_rows()]),
