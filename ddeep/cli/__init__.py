@@ -24,6 +24,7 @@ COMMANDS = {
     "plugins": ("plugins", "Show the installed plugins; write one; check one."),
     "run": ("run", "Find each class's filters, decompose, refit and measure."),
     "merge": ("merge", "Join the shards of one run and finish it."),
+    "verify": ("verify", "Check that runs, shards and the cache are what was written."),
     "cache": ("cache", "List what is cached; clear it."),
     "measure": ("measure", "Measure how selective layers are, and what classes share."),
     "compare": ("compare", "Compare strategies for every k, with intervals."),

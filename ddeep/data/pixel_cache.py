@@ -15,6 +15,7 @@ import numpy as np
 import PIL
 import torch
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..console import progress
@@ -68,17 +69,23 @@ def are_small(images: FileImages, side: int = 64) -> bool:
 def _open(entry: Path, count: int) -> tuple[UInt8[Tensor, "n h w 3"], str] | None:
     """The pixels of an entry with their sha256; None if it is missing or not as it should be."""
     try:
-        pixels = map_array(entry, "c")
-        with open_regular(entry) as file:
-            file.seek(-hashlib.sha256().digest_size, 2)
-            digest = file.read()
+        pixels, digest = check_converted(entry)
     except (OSError, ValueError):
         return None
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or len(pixels) != count or not pixels.flags.c_contiguous:
-        return None
+    return (torch.from_numpy(pixels), digest.hex()) if len(pixels) == count else None
+
+
+def check_converted(entry: Path) -> tuple[NDArray[np.uint8], bytes]:
+    """The pixels ``(N, H, W, 3)`` of an entry and their hash. Raises OSError, ValueError where they disagree."""
+    pixels = map_array(entry, "c")
+    with open_regular(entry) as file:
+        file.seek(-hashlib.sha256().digest_size, 2)
+        digest = file.read()
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not pixels.flags.c_contiguous:
+        raise ValueError(f"it holds {pixels.ndim} dimensions of {pixels.dtype}")
     if hashlib.sha256(pixels.data).digest() != digest:
-        return None
-    return torch.from_numpy(pixels), digest.hex()
+        raise ValueError("its pixels do not match their hash")
+    return pixels, digest
 
 
 def _convert(images: FileImages, entry: Path) -> None:

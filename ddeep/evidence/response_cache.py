@@ -1,8 +1,8 @@
 """The response cache: responses and statistics on disk, keyed by the content of everything they depend on.
 
 An entry is written under a temporary name and renamed, and its hash and its own key are checked before it is used: a
-half-written, damaged or misplaced entry is removed and gathered again, never trusted. Two commands may fill one entry at
-once; the first wins.
+half-written, damaged or misplaced entry is removed and gathered again, never trusted. Two commands may fill one entry
+at once; the first wins.
 """
 
 from __future__ import annotations
@@ -142,6 +142,28 @@ def code_hash(kinds: Iterable[type]) -> str:
         except (OSError, TypeError):
             continue
     return digest.hexdigest()
+
+
+def check_entry(folder: Path) -> None:
+    """Look whether all in an entry's folder is what was written there. Raises OSError and ValueError."""
+    responses = folder / "responses"
+    if responses.exists():
+        about = read_object(responses / "about.json")
+        key = about.get("key")
+        if not isinstance(key, dict) or CacheEntry(key).folder.name != folder.name:
+            raise ValueError("its responses belong to another entry, or to another version of ddeep")
+        if about.get("sha256") != sha256_of(responses / "responses.npy"):
+            raise ValueError("its responses do not match their hash")
+    for path in sorted(folder.glob("*.safetensors")):
+        require_regular(path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except SafetensorError as error:
+            raise ValueError(f"{path.name}: {error}") from None
+        if facts.get("entry") != folder.name or facts.get("sha256") != _digest(state):
+            raise ValueError(f"{path.name} belongs to another entry, or does not match its hash")
 
 
 def _form(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:

@@ -50,11 +50,14 @@ def cache_part(name: str) -> Path:
 
 def entries(name: str) -> Iterator[Path]:
     """What is in the part ``name`` of the cache under a name that ddeep gives; links never."""
-    with suppress(OSError):
-        folder = cache_root() / name
-        for path in sorted(folder.iterdir()) if not folder.is_symlink() else ():
-            if PARTS[name].fullmatch(path.name) and not path.is_symlink():
-                yield path
+    return entries_in(cache_root() / name, PARTS[name])
+
+
+def entries_in(folder: Path, own: re.Pattern[str]) -> Iterator[Path]:
+    """What is in ``folder`` under a name of the form ``own``, in order; links never."""
+    for path in _children(folder) if not folder.is_symlink() else ():
+        if own.fullmatch(path.name) and not path.is_symlink():
+            yield path
 
 
 def size_of(folder: Path) -> int:

@@ -135,7 +135,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again_in_its_folder(
     words = ("train", *options(images), "--out", str(tmp_path / "run"))
     if left == "a document":
         with monkeypatch.context() as patch:
-            patch.setattr(ddeep.experiments.train, "train", killed)
+            patch.setattr(train, "train", killed)
             assert cli_here(*words).status == 130
         assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
         words = ("train", "--resume", str(tmp_path / "run"))
