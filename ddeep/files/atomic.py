@@ -1,4 +1,4 @@
-"""Files that are whole or not there: temporary name first, then rename. And where the cache lives."""
+"""Files that are whole or not there: temporary name first, then rename."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import CacheError
+from .durable import sync_names, sync_tree
 from .locks import temporary_folder
 from .regular import open_regular, require_regular
 
@@ -20,15 +21,19 @@ _ZEROS = 1 << 20  # bytes written at once
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write (a file or a folder); rename it to ``path`` on success.
 
-    On any failure the temporary is removed and ``path`` is as it was; what a killed process has left beside it goes
-    with the next write there. A folder replaces only an absent or empty one.
+    What was written is on the disk before it gets its name, and so is the name before this returns: a power cut leaves
+    the old or the new, whole. On any failure the temporary is removed and ``path`` is as it was; what a killed process
+    has left beside it goes with the next write there. A folder replaces only an absent or empty one.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - "." has no name, and resolving would follow links
     try:
+        known = next(parent for parent in path.parents if parent.exists())
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(path.parent) as folder:
             yield folder / path.name
+            sync_tree(folder / path.name)
             (folder / path.name).replace(path)
+            sync_names(path.parent, known)
     except Exception as error:
         # safetensors says in its own way that a disk is full; importing it for its class would import numpy
         if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import CacheError
+from .atomic import written_whole
 from .locks import is_temporary, remove_dead
 from .paths import cache_root, cache_writing
 
@@ -42,8 +43,9 @@ def cache_part(name: str) -> Path:
     with cache_writing(root):
         if not (root / MARKER).exists() and not strangers(root):
             root.mkdir(parents=True, exist_ok=True)
-            (root / _TAG).write_text(_SIGNATURE, encoding="utf-8")
-            (root / MARKER).write_text("ddeep.cache/1\n", encoding="utf-8")
+            for mark, text in ((_TAG, _SIGNATURE), (MARKER, "ddeep.cache/1\n")):
+                with written_whole(root / mark) as temporary:
+                    temporary.write_text(text, encoding="utf-8")
         (root / name).mkdir(parents=True, exist_ok=True)
     return root / name
 
