@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import console
 from .data.batches import Batch
 from .data.labels import check_labels
 from .errors import ConfigError, DataError
@@ -24,7 +25,7 @@ from .evidence.evidence import Evidence, gather_kept
 from .experiments.run import run as run_experiment
 from .experiments.settings import RunConfig, read_config
 from .heads.decomposed import decompose, head_of
-from .heads.refit import refit as refit_head
+from .heads.penalty import fit
 from .networks.anatomy import find_anatomy, get_layers
 from .networks.device import resolve_device
 from .networks.head import get_head, head_if_fed, set_head
@@ -92,11 +93,15 @@ def refit(
     layer: str | Layer | None = None,
     head: str | None = None,
     device: str = "auto",
+    l2: float | None = None,
+    seed: int = 0,
 ) -> nn.Module:
     """``decompose`` the network, and fit its decomposed head to the labels of ``batches``, the rest as it is.
 
     One pass over ``batches``, the train split; layer and head are by default those of the selection, and the one must
-    feed the other. See ``gather``. Raises ConfigError where it does not, and SelectionError for a selection that does
+    feed the other. See ``gather``. The penalty ``l2`` is by default chosen on a tenth of the images, drawn with
+    ``seed``; where no refit is better there than the decomposed head as it is, that one is kept, with a warning. Raises
+    ConfigError where it does not, and SelectionError for a selection that does
     not fit.
     """
     wanted = layer if layer is not None else selection.source.get("layer")
@@ -104,8 +109,10 @@ def refit(
     dense, name = parts.context().needed_head(), parts.named_head()
     decomposed = decompose(module, selection, head=name)
     evidence = _gather(parts, batches, (), device)
-    found = refit_head(*evidence.cached_responses(), *dense, selection.mask())
-    set_head(decomposed, name, *found.head)
+    ((fitted, penalty),) = fit(*evidence.cached_responses(), dense, selection.mask()[None], l2=l2, seed=seed)
+    if penalty.kept != "refit":
+        console.warn(penalty.warning())
+    set_head(decomposed, name, *fitted)
     return decomposed
 
 

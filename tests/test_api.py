@@ -13,7 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 import ddeep
 from ddeep.errors import ConfigError, DataError, DdeepError, SelectionError
+from ddeep.heads.penalty import fit
 from ddeep.heads.refit import refit
+from ddeep.networks.head import Head
 from ddeep.networks.layer import Layer
 from ddeep.statistics.basic import Confusion, MassTopCounts, TopCounts
 from tests.reference.counts import mass_top_counts, top_counts
@@ -62,7 +64,7 @@ def test_refit_fits_the_decomposed_head_and_nothing_else() -> None:
     model, train = toy(), loader(200)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     selection = ddeep.select(model, train, strategy="contribution", k=2)
-    found = ddeep.refit(model, train, selection)
+    found = ddeep.refit(model, train, selection, l2=1e-4)
     images, labels = pictures(200)
     dense = model.head.weight.detach(), model.head.bias.detach()
     expected = refit(pooled(model, images), labels, *dense, selection.mask())
@@ -76,6 +78,20 @@ def test_refit_fits_the_decomposed_head_and_nothing_else() -> None:
     loss = nn.CrossEntropyLoss()
     with torch.no_grad():
         assert loss(found(images), labels) < loss(ddeep.decompose(model, selection)(images), labels)
+
+
+def test_the_penalty_of_the_refit_is_chosen_unless_given() -> None:
+    model, train = toy(), loader(200)
+    images, labels = pictures(200)
+    selection = ddeep.select(model, train, strategy="contribution", k=2)
+    ((expected, penalty),) = fit(pooled(model, images), labels, Head.of(model.head), selection.mask()[None], seed=3)
+    assert penalty.chosen
+    if penalty.kept == "refit":
+        found = ddeep.refit(model, train, selection, seed=3)
+    else:
+        with pytest.warns(UserWarning, match="No refit is better"):
+            found = ddeep.refit(model, train, selection, seed=3)
+    torch.testing.assert_close(found.get_parameter("head.weight"), expected.weight, rtol=1e-3, atol=1e-3)
 
 
 def test_refit_refuses_what_it_cannot_fit_before_the_pass() -> None:

@@ -107,11 +107,21 @@ def _show(document: dict[str, Any], folder: Path) -> None:
     _say("accuracy", _accuracies(document["accuracy"]))
     if document["accuracy_present"] != document["accuracy"]:
         _say("among present", _accuracies(document["accuracy_present"]))
+    if document["refit"] is not None:
+        _say("refit", _penalty(document["refit"]))
     for name, figure in document["metrics"].items():
         _say(name.replace("_", " "), _figure(figure))
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in document["timings"].items())
     _say("seconds", seconds)
     _say("saved in", str(folder))
+
+
+def _penalty(refit: dict[str, Any]) -> str:
+    """How the penalty was found, in one line."""
+    held_out = refit["held_out"]
+    how = f"chosen on {held_out['images']:,} images of the train split" if held_out else "not chosen"
+    kept = "" if refit["kept"] == "refit" else "; the decomposed head as it was is better there, and kept"
+    return f"penalty {refit['l2']:g}, {how}{kept}"
 
 
 def _say(label: str, text: str) -> None:

@@ -18,7 +18,7 @@ from ..evidence.evidence import Evidence
 from ..heads.ablation import essentiality_all
 from ..heads.accuracy import predict
 from ..heads.null import accuracy_intervals, decomposed_right, p_value, random_masks
-from ..heads.refit import refit_all
+from ..heads.penalty import fit
 from ..networks.head import Head
 from ..provenance import Timings
 from ..registry.specs import MetricSpec, StrategySpec
@@ -111,7 +111,13 @@ def select_all(candidates: Sequence[Candidate], train: Evidence, context: Contex
 
 
 def compare_cells(
-    cells: Sequence[Cell], evidence: SplitEvidence, context: Context, timings: Timings, *, refit: bool
+    cells: Sequence[Cell],
+    evidence: SplitEvidence,
+    context: Context,
+    timings: Timings,
+    *,
+    refit: bool,
+    l2: float | None = None,
 ) -> dict[str, Any]:
     """``rows``, one for each cell, ``null`` and ``agreement``. Without a head there are no accuracies."""
     rows = [_describe(cell, evidence.train) for cell in cells]
@@ -127,7 +133,7 @@ def compare_cells(
             judge.add_essentiality(rows)
         if refit:
             with timings.phase("refit"):
-                judge.add_refit(rows)
+                judge.add_refit(rows, l2)
     with timings.phase("agreement"):
         agreements = [_agreement(cells, k) for k in dict.fromkeys(cell.k for cell in cells)]
     return {"rows": rows, "null": nulls, "agreement": agreements}
@@ -142,7 +148,8 @@ def _describe(cell: Cell, train: Evidence) -> dict[str, Any]:
         "distinct_filters": len({j for row in cell.selection.filters for j in row}),
         "filters": train.filters,
         **dict.fromkeys(("decomposed", "decomposed_interval", "null_mean", "p_value", "learned", "learned_interval")),
-        **dict.fromkeys(("refit", "refit_interval", "essentiality_gap", "essentiality_spread")),
+        **dict.fromkeys(("refit", "refit_interval", "refit_l2", "refit_kept")),
+        **dict.fromkeys(("essentiality_gap", "essentiality_spread")),
         "seconds": round(cell.seconds, 4),
     }
 
@@ -214,10 +221,13 @@ class _Judge:
             row["essentiality_gap"] = gaps[own].mean().item()
             row["essentiality_spread"] = gaps[own].std().item()
 
-    def add_refit(self, rows: list[dict[str, Any]]) -> None:
-        """Accuracies of the refitted heads."""
-        fitted = refit_all(*self.train.cached_responses(), *self.head, self.masks)
-        self._add_accuracies(rows, "refit", self._right([one.head for one in fitted]))
+    def add_refit(self, rows: list[dict[str, Any]], l2: float | None) -> None:
+        """Accuracies of the refitted heads, with the penalty ``l2`` or with one chosen for each."""
+        fitted = fit(*self.train.cached_responses(), self.head, self.masks, l2=l2, seed=self.context.seed)
+        self._add_accuracies(rows, "refit", self._right([head for head, _ in fitted]))
+        for row, own in zip(rows, self.whose.tolist(), strict=True):
+            _, penalty = fitted[own]
+            row["refit_l2"], row["refit_kept"] = penalty.l2, penalty.kept
 
 
 def _null(sizes: tuple[int, ...], percent: Float[Tensor, " d"]) -> dict[str, Any]:

@@ -84,7 +84,9 @@ def _compare_network(
         here = {"weights": subject.network.weights, "layer": layer.name}
         with timings.phase("selection"):
             cells = select_all(candidates[layer], evidence[layer].train, contexts[layer], skipped[layer])
-        result = compare_cells(cells, evidence[layer], contexts[layer], timings, refit=not config.no_refit)
+        result = compare_cells(
+            cells, evidence[layer], contexts[layer], timings, refit=not config.no_refit, l2=config.l2
+        )
         result["skipped"] = skipped[layer].rows()
         result["rows"].sort(key=lambda row: (list(ks).index(row["k"]), *_worse(row)))
         for name, rows in result.items():

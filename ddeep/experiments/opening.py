@@ -13,7 +13,7 @@ from ..errors import DataError
 from ..evidence import processes
 from ..evidence.passes import serve
 from ..evidence.subject import Subject
-from ..heads.refit import refit
+from ..heads.penalty import fit
 from ..networks.device import resolve_device
 from ..networks.head import Head
 from ..networks.network import load_network, response_network
@@ -63,20 +63,21 @@ def build_subject(config: SubjectConfig, device: torch.device) -> Subject:
 def _of_responses(config: SubjectConfig, path: Path, device: torch.device) -> Subject:
     """The responses of a file, with the head it holds, or else one fitted to its train split."""
     opened = open_responses(path)
-    head, weights = _head(opened), str(path)
+    head, weights = _head(opened, config.seed), str(path)
     network = response_network(head, opened.images["train"].classes, weights)
     return Subject(network, opened.images, device, config.precision, config.batch_size, dataset=path.stem)
 
 
-def _head(opened: ResponseFile) -> Head:
+def _head(opened: ResponseFile, seed: int) -> Head:
     table = opened.images["train"]
     if opened.weight is not None:
         bias = torch.zeros(len(opened.weight)) if opened.bias is None else opened.bias
         return Head(opened.weight.float(), bias.float())
     console.note("The file has no head (weight, bias): a dense one is fitted to its train responses.")
     zeros = torch.zeros(len(table.classes), table.rows.shape[1])
-    everything = torch.ones_like(zeros, dtype=torch.bool)
-    return refit(table.rows.float(), table.labels, zeros, zeros[:, 0].clone(), everything).head
+    everything = torch.ones(1, *zeros.shape, dtype=torch.bool)
+    ((head, _),) = fit(table.rows.float(), table.labels, Head(zeros, zeros[:, 0].clone()), everything, seed=seed)
+    return head
 
 
 def provenance_of(subject: Subject) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ..evidence.subject import Subject
 from ..heads.accuracy import accuracy_by_class, accuracy_percent, confusion, predict
 from ..heads.decomposed import decompose
 from ..heads.final_head import place_final_head
-from ..heads.refit import refit
+from ..heads.penalty import Penalty, fit
 from ..networks.head import Head, set_head
 from ..networks.layer import Layer
 from ..provenance import Timings
@@ -107,14 +107,14 @@ def run(config: RunConfig) -> RunResult:
     test = evidence.of_test()
     tables = {"full": test[Confusion()].counts}
     present = {"full": test[Confusion(_present(test))].counts}
-    decomposed = None
+    decomposed = penalty = None
     if head is not None:
         heads = {"decomposed": _decomposed_head(plan, head, selection)}
         if selection.head is not None and _is_of(subject, selection):
             heads["learned"] = selection.learned_head(head)
         if not config.no_refit:
             with timings.phase("refit"):
-                heads["refit"] = _refit(evidence.train, heads["decomposed"], selection)
+                heads["refit"], penalty = _refit(evidence.train, heads["decomposed"], selection, config)
         with timings.phase("decompose"):
             assert subject.network.head is not None
             decomposed = decompose(subject.network.module, selection, head=subject.network.head)
@@ -139,6 +139,7 @@ def run(config: RunConfig) -> RunResult:
         "k": k,
         "accuracy": _accuracies(tables),
         "accuracy_present": _accuracies(present),
+        "refit": penalty.to_json() if penalty is not None else None,
         "per_class": _per_class(subject, selection, tables, test),
         "selection": {name: list(row) for name, row in zip(subject.classes, selection.filters, strict=True)},
         "absent": [subject.classes[c] for c in selection.absent],
@@ -178,9 +179,12 @@ def _select(plan: Plan, train: Evidence) -> Selection:
     return plan.given
 
 
-def _refit(train: Evidence, head: Head, selection: Selection) -> Head:
-    """The head refitted on the cached train responses."""
-    return refit(*train.cached_responses(), *head, selection.mask()).head
+def _refit(train: Evidence, head: Head, selection: Selection, config: RunConfig) -> tuple[Head, Penalty]:
+    """The head refitted on the cached train responses, and how its penalty was found."""
+    ((fitted, penalty),) = fit(*train.cached_responses(), head, selection.mask()[None], l2=config.l2, seed=config.seed)
+    if penalty.kept != "refit":
+        console.warn(penalty.warning())
+    return fitted, penalty
 
 
 def _decomposed_head(plan: Plan, head: Head, selection: Selection) -> Head:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..networks.head import Head
 from ._lbfgs import Minimum, minimise
-from ._objective import LARGEST, HeadProblems
+from ._objective import LARGEST, HeadProblems, Images
 
 L2 = 1e-4
 GRADIENT_TOLERANCE = 1e-5
@@ -44,9 +45,10 @@ def refit(
 ) -> Refit:
     """Minimise mean cross-entropy + (l2/2)·ΣW² over the masked weights and free biases (docs/mathematics.md, Refit).
 
-    Starts from ``weight`` and ``bias``; full-batch L-BFGS to a gradient max-norm of ``tolerance``, with a warning where
-    it is not reached in 2,000 steps, or fewer (but 100) where one is costly. Classes without images keep their rows as
-    they are. Responses are read in chunks, so a memory map of any length will do.
+    The penalty is as given; ``penalty.fit`` chooses it. Starts from ``weight`` and ``bias``; full-batch L-BFGS to a
+    gradient max-norm of ``tolerance``, with a warning where it is not reached in 2,000 steps, or fewer (but 100) where
+    one is costly. Classes without images keep their rows as they are. Responses are read in chunks, so a memory map of
+    any length will do.
     """
     return refit_all(responses, labels, weight, bias, mask[None], l2=l2, tolerance=tolerance)[0]
 
@@ -58,13 +60,19 @@ def refit_all(
     bias: Float[Tensor, " c"],
     masks: Bool[Tensor, "h c k"],
     *,
-    l2: float = L2,
+    l2: float | Sequence[float] = L2,
     tolerance: float = GRADIENT_TOLERANCE,
+    images: Images | None = None,
+    start: Sequence[Head] | None = None,
+    steps: int | None = None,
 ) -> list[Refit]:
     """``refit`` with every mask, side by side: many times faster than one after the other.
 
-    Time grows with heads · N · C · K; memory does not grow beyond that of a group of heads.
+    ``l2`` may be each head's own, ``start`` a head for each to start from; ``images`` are those to fit to (default:
+    all). With ``steps`` no more than those are taken, in float32 alone, and nobody is warned. Time grows with heads ·
+    N · C · K; memory does not grow beyond that of a group of heads.
     """
+    penalties = [l2] * len(masks) if isinstance(l2, int | float) else list(l2)
     classes, filters = weight.shape
     widths = masks.sum(2).amax(1)
     waiting = widths.argsort(stable=True).tolist()
@@ -75,18 +83,24 @@ def refit_all(
         while len(group) > 1 and len(group) * classes * (int(widths[group[-1]]) + 1) ** 2 > LARGEST:
             group = group[: (len(group) + 1) // 2]
         waiting = waiting[len(group) :]
-        problems = HeadProblems(responses, labels, weight, bias, masks[group], l2)
-        minima = _solve(problems, tolerance)
+        own = [penalties[number] for number in group]
+        problems = HeadProblems(responses, labels, weight, bias, masks[group], own, images)
+        begin = problems.start() if start is None else problems.pack(*_stacked([start[number] for number in group]))
+        minima = minimise(problems, begin, tolerance, steps) if steps else _solve(problems, begin, tolerance)
         weights, biases = problems.unpack(torch.stack([m.packed for m in minima]), torch.arange(len(group)))
         for number, minimum, fitted, offset in zip(group, minima, weights, biases, strict=True):
             found[number] = Refit(Head(fitted.float(), offset.float()), minimum.loss, minimum.gradient, minimum.steps)
-    _warn(list(found.values()), tolerance)
+    if steps is None:
+        _warn(list(found.values()), tolerance)
     return [found[number] for number in range(len(masks))]
 
 
-def _solve(problems: HeadProblems, tolerance: float) -> list[Minimum]:
+def _stacked(heads: Sequence[Head]) -> tuple[Float[Tensor, "h c k"], Float[Tensor, "h c"]]:
+    return torch.stack([head.weight for head in heads]), torch.stack([head.bias for head in heads])
+
+
+def _solve(problems: HeadProblems, start: Float[Tensor, "h p m1"], tolerance: float) -> list[Minimum]:
     """The minima, to ``tolerance`` in float64; float32 is faster, and nearly always gets there."""
-    start = problems.start()
     most = min(MOST_STEPS, max(LEAST_STEPS, WORK // (problems.responses.numel() * problems.weight.shape[1])))
     rough = minimise(problems, start, ROUNDING * tolerance, min(ROUGH_STEPS, most))
     problems.dtype = torch.float64

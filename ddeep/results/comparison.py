@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -48,6 +48,8 @@ class _Row(_Part):
     learned_interval: _Ends | None = None
     refit: float | None
     refit_interval: _Ends | None
+    refit_l2: float | None = None
+    refit_kept: Literal["refit", "decomposed"] | None = None
     p_value: float | None
     essentiality_gap: float | None
     metrics: dict[str, Any]
@@ -162,6 +164,8 @@ FIELDS = (
     "learned_interval",
     "refit",
     "refit_interval",
+    "refit_l2",
+    "refit_kept",
     "essentiality_gap",
     "essentiality_spread",
     "seconds",
@@ -191,7 +195,7 @@ def _csv(document: dict[str, Any]) -> str:
     columns = [*FIELDS, *metric_columns(document)]
     writer.writerow([name for column in columns for name in _names(column)])
     for row in document["rows"]:
-        writer.writerow([value for column in columns for value in _values(column, row[column])])
+        writer.writerow([value for column in columns for value in _values(column, row.get(column))])
     return text.getvalue()
 
 

@@ -57,7 +57,7 @@ CELLS = [
 
 @pytest.fixture
 def compared(context: Context, evidence: SplitEvidence) -> dict[str, Any]:
-    return compare_cells(CELLS, evidence, context, Timings(), refit=True)
+    return compare_cells(CELLS, evidence, context, Timings(), refit=True, l2=1e-4)
 
 
 def test_accuracies_are_those_of_each_head_by_itself(

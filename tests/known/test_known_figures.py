@@ -59,7 +59,7 @@ def images(real_data: Callable[[str], Path]) -> Path:
 def ran(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
     """What ``ddeep run --json`` left, and its run directory."""
     out = tmp_path_factory.mktemp("paper") / "run"
-    command = ["run", "--model", "resnet20", "--strategy", "paper", "--dataset", "cifar10", "--json"]
+    command = ["run", "--model", "resnet20", "--strategy", "paper", "--dataset", "cifar10", "--l2", "1e-4", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "ddeep", *command, "--data-dir", str(images), "--out", str(out)],
         capture_output=True,

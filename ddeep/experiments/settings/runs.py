@@ -23,6 +23,7 @@ OneK = Annotated[int | float | None, BeforeValidator(_k)]
 Several = Annotated[tuple[str, ...], BeforeValidator(several)]
 
 _LAYERS = "Names of layers or globs (default: the one feeding the head)."
+_L2 = "Penalty of the refit (default: chosen on a tenth of the train split)."
 _OUT = "Folder to write (default: one of its own under runs/)."
 
 
@@ -44,6 +45,7 @@ class RunConfig(SubjectConfig):
     )
     selection: Path | None = option(None, SELECT, "Use the filters of this file (ddeep's or the authors') instead.")
     no_refit: bool = option(False, SELECT, "Skip the refit: the saved head is the strategy's own if it learned one.")
+    l2: float | None = option(None, SELECT, _L2, gt=0, allow_inf_nan=False)
     finetune: int | None = option(
         None, TRAIN, "Then fine-tune for so many epochs, as `ddeep finetune` does, which has more options.", ge=1
     )
@@ -86,6 +88,7 @@ class CompareConfig(NetworkConfig):
         (), SELECT, "Filters per class, such as 2,3,5,10,20 (default: the model's own)."
     )
     no_refit: bool = option(False, COMPUTE, "Skip the refits of the decomposed heads.")
+    l2: float | None = option(None, COMPUTE, _L2, gt=0, allow_inf_nan=False)
     out: Path | None = option(None, WRITE, _OUT)
 
     def subjects(self) -> list[SubjectConfig]:

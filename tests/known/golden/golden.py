@@ -1,4 +1,4 @@
-"""The golden run: ``ddeep run --model resnet20 --strategy paper``, on the network and the images that ddeep carries.
+"""The golden run: ``ddeep run --model resnet20 --strategy paper --l2 1e-4``, on what ddeep carries.
 
 python -m tests.known.golden.golden     writes run.json beside this file anew: only where the figures are meant to
                                         change, and the commit says why.
@@ -27,7 +27,7 @@ def run_default() -> dict[str, Any]:
     from ddeep.experiments.run import run
     from ddeep.experiments.settings import RunConfig
 
-    return run(RunConfig(model="resnet20", strategy="paper", device="cpu")).document
+    return run(RunConfig(model="resnet20", strategy="paper", device="cpu", l2=1e-4)).document
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def counted(document: dict[str, Any]) -> dict[str, Any]:
 def in_a_process(tmp_path: Path, threads: int, *options: str) -> dict[str, Any]:
     """The same run by the command line, with a cache of its own."""
     settings = {"OMP_NUM_THREADS": str(threads), "DDEEP_CACHE": str(tmp_path / "cache")}
-    words = ["run", "--model", "resnet20", "--strategy", "paper", "--device", "cpu", "--json", *options]
+    words = ["run", "--model", "resnet20", "--strategy", "paper", "--l2", "1e-4", "--device", "cpu", "--json", *options]
     done = subprocess.run(
         [sys.executable, "-m", "ddeep", *words, "--out", str(tmp_path / "out")],
         cwd=ROOT,

@@ -1,0 +1,169 @@
+"""The refit with its penalty chosen on a part of the train split that it does not see (docs/mathematics.md, Refit)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from ..networks.head import Head
+from ._objective import Images
+from .refit import L2, refit_all
+
+GRID = tuple(10.0**power for power in range(0, -7, -1))  # 1 to 1e-6: each fit starts from that of the larger penalty
+PART = 10  # one of so many images of a class is held out
+ROUGH, STEPS = 1e-4, 25  # gradient max-norm, or number of steps, at which a fit is good enough to choose by
+CHUNK = 8192  # images whose logits are computed at once
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """How a head was fitted. ``chosen`` says whether ``l2`` was chosen on the ``images`` held out.
+
+    ``refit`` and ``decomposed`` are the percentages of those that the head fitted to the others, and the plain
+    decomposed head, get right; ``kept`` is ``"decomposed"`` where the plain one gets more, and stands for the refit.
+    """
+
+    l2: float
+    chosen: bool
+    images: int = 0
+    refit: float | None = None
+    decomposed: float | None = None
+    kept: str = "refit"
+
+    def warning(self) -> str:
+        """What to say where the plain head is kept."""
+        return (
+            f"No refit is better than the decomposed head as it is, on {self.images:,} images of the train split that "
+            f"it did not see ({self.refit:.2f} % at best, not {self.decomposed:.2f} %): that one is kept. More images "
+            "would help."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As a document holds it."""
+        held_out = {"images": self.images, "refit": self.refit, "decomposed": self.decomposed}
+        return {"l2": self.l2, "chosen": self.chosen, "held_out": held_out if self.chosen else None, "kept": self.kept}
+
+
+def fit(
+    responses: Float[Tensor, "n k"],
+    labels: Int64[Tensor, " n"],
+    dense: Head,
+    masks: Bool[Tensor, "h c k"],
+    *,
+    l2: float | None = None,
+    seed: int = 0,
+) -> list[tuple[Head, Penalty]]:
+    """The refitted head of every mask, with the penalty ``l2``, or with one of ``GRID`` of its own.
+
+    That is the one with the most images right in a tenth of every class's, drawn with ``seed``, when fitted to the
+    others; among equals the one with the least cross-entropy there. With it, all images are fitted to. Where even that
+    one gets fewer of the held-out images right than the decomposed head as it is, this is returned. Smaller penalties
+    are not tried once one gets fewer right, at a larger cross-entropy, than the one before.
+    """
+    held, kept = hold_out(labels, seed)
+    if l2 is not None or not len(held):
+        penalty = Penalty(L2 if l2 is None else l2, chosen=False)
+        found = refit_all(responses, labels, *dense, masks, l2=penalty.l2)
+        return [(one.head, penalty) for one in found]
+    latest = [Head(dense.weight * mask, dense.bias) for mask in masks]
+    plain = _judge(responses, labels, held, latest)
+    tried: list[list[_Tried]] = [[] for _ in masks]
+    for candidate in GRID:
+        going = [number for number, own in enumerate(tried) if len(own) < 2 or not own[-1].worse_than(own[-2])]
+        if not going:
+            break
+        starts = [latest[number] for number in going]
+        found = refit_all(
+            *(responses, labels, *dense, masks[going]),
+            l2=candidate,
+            images=kept,
+            start=starts,
+            tolerance=ROUGH,
+            steps=STEPS,
+        )
+        judged = _judge(responses, labels, held, [one.head for one in found])
+        for number, one, figures in zip(going, found, judged, strict=True):
+            latest[number] = one.head
+            tried[number].append(_Tried(candidate, *figures, one.head))
+    best = [max(own, key=_Tried.rank) for own in tried]
+    return _finish(responses, labels, dense, masks, best, plain, len(held))
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A penalty, how many held-out images the head fitted with it gets right, its cross-entropy there, and the head."""
+
+    l2: float
+    right: int
+    loss: float
+    head: Head
+
+    def rank(self) -> tuple[int, float]:
+        """The larger, the better."""
+        return self.right, -self.loss
+
+    def worse_than(self, other: _Tried) -> bool:
+        """By both figures."""
+        return self.right < other.right and self.loss > other.loss
+
+
+def _finish(
+    responses: Float[Tensor, "n k"],
+    labels: Int64[Tensor, " n"],
+    dense: Head,
+    masks: Bool[Tensor, "h c k"],
+    best: Sequence[_Tried],
+    plain: Sequence[tuple[int, float]],
+    images: int,
+) -> list[tuple[Head, Penalty]]:
+    """Fit the heads whose refit is worth it to all images, with the penalty that was best."""
+    worth = [number for number, (one, (right, _)) in enumerate(zip(best, plain, strict=True)) if one.right >= right]
+    chosen = [best[number] for number in worth]
+    refits = refit_all(
+        *(responses, labels, *dense, masks[worth]), l2=[one.l2 for one in chosen], start=[one.head for one in chosen]
+    )
+    fitted = {number: one.head for number, one in zip(worth, refits, strict=True)}
+    return [
+        (
+            fitted.get(number, Head(dense.weight * mask, dense.bias)),
+            Penalty(
+                l2=one.l2,
+                chosen=True,
+                images=images,
+                refit=100 * one.right / images,
+                decomposed=100 * right / images,
+                kept="refit" if number in fitted else "decomposed",
+            ),
+        )
+        for number, (mask, one, (right, _)) in enumerate(zip(masks, best, plain, strict=True))
+    ]
+
+
+def hold_out(labels: Int64[Tensor, " n"], seed: int) -> tuple[Images, Images]:
+    """A tenth of every class's images, at least one where it has two, and the others; each in the order given."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for c in torch.unique(labels).tolist():
+        own = order[labels[order] == c]
+        held[own[: max(len(own) // PART, int(len(own) > 1))]] = True
+    return torch.nonzero(held)[:, 0], torch.nonzero(~held)[:, 0]
+
+
+def _judge(
+    responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], images: Images, heads: Sequence[Head]
+) -> list[tuple[int, float]]:
+    """How many of ``images`` each head gets right, and the mean cross-entropy."""
+    right, loss = [0] * len(heads), [0.0] * len(heads)
+    for some in torch.split(images, CHUNK):
+        shown, truth = responses[some], labels[some]
+        for number, head in enumerate(heads):
+            logits = F.linear(shown, *head)
+            right[number] += int((logits.argmax(1) == truth).sum())
+            loss[number] += float(F.cross_entropy(logits.double(), truth, reduction="sum")) / len(images)
+    return list(zip(right, loss, strict=True))
