@@ -25,7 +25,7 @@ from ..registry.specs import MetricSpec, StrategySpec
 from ..selections.agreement import jaccard, rank_agreement
 from ..selections.k import K
 from ..selections.measure import SplitEvidence, always_measured, headline, measure
-from ..selections.select import check_k, choice, needed, score
+from ..selections.select import Answer, check_k, choice, needed, score
 from ..selections.selection import Selection
 from ..statistics.statistic import Statistic
 
@@ -95,18 +95,17 @@ def find_candidates(
 
 
 def select_all(candidates: Sequence[Candidate], train: Evidence, context: Context, skipped: Skipped) -> list[Cell]:
-    """Every candidate's selection for every one of its k. Scores that serve all k are computed for the first."""
+    """Every candidate's selection for every one of its k. Work that serves several k is done for the first."""
     cells = []
     for candidate in candidates:
         spec = candidate.spec
-        answer: Tensor | Selection | None = None
-        for k in candidate.ks:
+        answers: dict[K, Answer] = {}
+        for place, k in enumerate(candidate.ks):
             with skipped.unless(spec.name, [k]):
                 start = time.perf_counter()
-                check_k(spec, k, train.filters)
-                if spec.per_k or not isinstance(answer, Tensor):
-                    answer = score(spec, train, k, context)
-                cells.append(Cell(spec.name, k, choice(answer, train, k), time.perf_counter() - start))
+                if k not in answers:
+                    answers |= score(spec, train, candidate.ks[place:], context)
+                cells.append(Cell(spec.name, k, choice(answers[k], train, k), time.perf_counter() - start))
     return cells
 
 

@@ -122,10 +122,13 @@ class StrategySpec(Spec):
 
     ``needs(ks)`` returns the statistics that selecting for every k in ``ks`` takes (default: none);
     ``select(evidence, k, context)`` returns scores ``(C, K)``, larger is better, or a Selection. Scores are computed
-    once for all k unless the spec says ``per_k``. The flags are promises to the user and to the contract checks.
+    once for all k unless the spec says ``per_k``. Where one computation serves several k, a spec gives ``select_all``
+    instead: ``select_all(evidence, ks, context)`` returns scores or a Selection for each, by k. The flags are promises
+    to the user and to the contract checks.
     """
 
-    select: Reference = field(kw_only=True)
+    select: Reference | None = field(default=None, kw_only=True)
+    select_all: Reference | None = field(default=None, kw_only=True)
     needs: Reference | None = field(default=None, kw_only=True)
     non_negative: bool = field(default=False, kw_only=True)
     stochastic: bool = field(default=False, kw_only=True)
@@ -135,6 +138,13 @@ class StrategySpec(Spec):
     gradients: bool = field(default=False, kw_only=True)
     head_only: bool = field(default=False, kw_only=True)
     fractions: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if (self.select is None) == (self.select_all is None):
+            raise PluginError(
+                f"The strategy {self.name!r} has {'no' if self.select is None else 'both'} `select` and `select_all`. "
+                "Give one: `select` answers for one k, `select_all` for several at once."
+            )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from ..statistics.statistic import Statistic
 from .k import K
 from .selection import Selection
 
+Answer = Float[Tensor, "c k"] | Selection
+
 
 def find_strategy(name: str) -> StrategySpec:
     """The strategy spec of that name."""
@@ -39,15 +41,17 @@ def check_k(spec: StrategySpec, k: K, filters: int | None = None) -> None:
 
 def choose(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Selection:
     """The strategy's selection for ``k`` filters per class (or the fraction ``k``)."""
-    return choice(score(spec, evidence, k, context), evidence, k)
+    return choice(score(spec, evidence, [k], context)[k], evidence, k)
 
 
-def score(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Float[Tensor, "c k"] | Selection:
-    """What the strategy answers for ``k``: scores of all filters, or the selection itself.
+def score(spec: StrategySpec, evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K, Answer]:
+    """What the strategy answers for the first of ``ks``, and for those of the others that the same work serves.
 
-    It sees the statistics that it declares for ``k``, and the responses if it is declared ``learned``.
+    An answer is scores of all filters, or the selection itself. The strategy sees the statistics that it declares for
+    the k it is asked for, and the responses if it is declared ``learned``.
     """
-    check_k(spec, k, evidence.filters)
+    for k in ks:
+        check_k(spec, k, evidence.filters)
     if spec.head_only:
         context.needed_head()
     if spec.non_negative and evidence[Extremes()].low.min() < 0:
@@ -55,20 +59,33 @@ def score(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Flo
             f"The strategy {spec.name!r} is defined for non-negative responses, but layer {evidence.layer.name!r} has "
             "negative ones. Choose a layer after a ReLU, or another strategy: `ddeep list strategies`."
         )
-    found = resolve(spec.select)(evidence.limited(needed(spec, [k]), spec.learned), k, context)
-    if isinstance(found, Tensor):
-        if found.shape != (evidence.classes, evidence.filters):
+    if spec.select_all is not None:
+        limited = evidence.limited(needed(spec, ks), spec.learned)
+        found = resolve(spec.select_all)(limited, list(ks), context)
+        if not isinstance(found, dict) or not set(ks) <= found.keys():
+            raise SelectionError(f"The strategy {spec.name!r} must give a dict with an answer for each of k = {ks}.")
+        return {k: _checked(spec, found[k], evidence) for k in ks}
+    assert spec.select is not None
+    limited = evidence.limited(needed(spec, ks[:1]), spec.learned)
+    answer = _checked(spec, resolve(spec.select)(limited, ks[0], context), evidence)
+    serves_all = isinstance(answer, Tensor) and not spec.per_k
+    return dict.fromkeys(ks if serves_all else ks[:1], answer)
+
+
+def _checked(spec: StrategySpec, answer: object, evidence: Evidence) -> Answer:
+    if isinstance(answer, Tensor):
+        if answer.shape != (evidence.classes, evidence.filters):
             raise SelectionError(
-                f"The strategy {spec.name!r} gave scores of shape {tuple(found.shape)}; "
+                f"The strategy {spec.name!r} gave scores of shape {tuple(answer.shape)}; "
                 f"expected (classes, filters) = ({evidence.classes}, {evidence.filters})."
             )
-        return found
-    if isinstance(found, Selection):
-        return found
-    raise SelectionError(f"The strategy {spec.name!r} gave a {type(found).__name__}, not scores or a Selection.")
+        return answer
+    if isinstance(answer, Selection):
+        return answer
+    raise SelectionError(f"The strategy {spec.name!r} gave a {type(answer).__name__}, not scores or a Selection.")
 
 
-def choice(answer: Float[Tensor, "c k"] | Selection, evidence: Evidence, k: K) -> Selection:
+def choice(answer: Answer, evidence: Evidence, k: K) -> Selection:
     """The selection that the answer of a strategy amounts to: the ``k`` filters of every class with the best scores."""
     found = Selection.top(answer, int(k), present=evidence.present) if isinstance(answer, Tensor) else answer
     found.check(evidence.classes, evidence.filters)

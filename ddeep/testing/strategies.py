@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,11 +27,19 @@ def _select(spec: StrategySpec, toy: Toy, k: K = _K, batch_size: int = 16) -> Se
     return choose(spec, toy.evidence(needed(spec, [k]), batch_size), k, toy.context())
 
 
+def _answer(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Any:
+    """What its function returns, unchecked."""
+    if spec.select_all is not None:
+        return resolve(spec.select_all)(evidence, [k], context)[k]
+    assert spec.select is not None
+    return resolve(spec.select)(evidence, k, context)
+
+
 def _selects(spec: StrategySpec, _data_dir: Path) -> None:
     toy = make_toy()
     for k in (1, _K, FILTERS):
         evidence = toy.evidence(needed(spec, [k]))
-        found = resolve(spec.select)(evidence, k, toy.context())
+        found = _answer(spec, evidence, k, toy.context())
         if isinstance(found, Tensor):
             broken_unless(
                 found.shape == (CLASSES, FILTERS) and torch.isfinite(found).all(),
@@ -50,12 +59,27 @@ def _selects(spec: StrategySpec, _data_dir: Path) -> None:
 def _scores_serve_every_k(spec: StrategySpec, _data_dir: Path) -> None:
     toy = make_toy()
     evidence = toy.evidence(needed(spec, [1, _K]))
-    found = [resolve(spec.select)(evidence, k, toy.context()) for k in (1, _K)]
+    found = [_answer(spec, evidence, k, toy.context()) for k in (1, _K)]
     broken_unless(
-        spec.per_k or not isinstance(found[0], Tensor) or torch.equal(*found),
+        spec.per_k or spec.select_all is not None or not isinstance(found[0], Tensor) or torch.equal(*found),
         f"Its scores for k = {_K} are not those for k = 1, but a comparison computes them once",
         "add per_k=True to the spec, or score filters without looking at k",
     )
+
+
+def _serves_ks_at_once(spec: StrategySpec, _data_dir: Path) -> None:
+    if spec.select_all is None:
+        return
+    toy, ks = make_toy(), [_K, 1, FILTERS]
+    evidence = toy.evidence(needed(spec, ks))
+    found = resolve(spec.select_all)(evidence, ks, toy.context())
+    for k in ks:
+        together, alone = choice(found[k], evidence, k), choose(spec, evidence, k, toy.context())
+        broken_unless(
+            together.filters == alone.filters,
+            f"Asked for k = {ks} at once it selects otherwise for k = {k} than asked for that alone",
+            "answer for every k as if it were the only one",
+        )
 
 
 def _takes_fractions(spec: StrategySpec, _data_dir: Path) -> None:
@@ -189,6 +213,7 @@ PROMISES = [
     Promise("its statistics merge, save and plan their size", _statistics),
     Promise("it scores every class and filter, for every k", _selects),
     Promise("scores that serve every k do not depend on it", _scores_serve_every_k),
+    Promise("several k at once are as each alone", _serves_ks_at_once),
     Promise("it takes a fraction as k, if it says so", _takes_fractions),
     Promise("it is deterministic", _is_deterministic),
     Promise("batch size and order of the images do not matter", _ignores_batching),

@@ -16,14 +16,17 @@ _MOLCHANOV = "Molchanov et al., Pruning CNNs for resource efficient inference, I
 _THEIS = "Theis et al., Faster gaze prediction with dense networks and Fisher pruning, arXiv 1801.05787, equation 9"
 
 
-def _strategy(name: str, summary: str, source: str, *, needs: bool = True, **flags: Any) -> StrategySpec:
+def _strategy(
+    name: str, summary: str, source: str, *, needs: bool = True, all_k: bool = False, **flags: Any
+) -> StrategySpec:
     module = f"ddeep_plugins_builtin.strategies.{name.replace('-', '_')}"
     return StrategySpec(
         name,
         summary=summary,
         source=source,
         needs=f"{module}:needs" if needs else None,
-        select=f"{module}:select",
+        select=None if all_k else f"{module}:select",
+        select_all=f"{module}:select_all" if all_k else None,
         **flags,
     )
 
@@ -45,8 +48,8 @@ def ddeep_strategies() -> Iterator[StrategySpec]:
         "largest weights of the sparsest elastic-net head in which every class has k",
         "Wong et al., Leveraging sparse linear layers for debuggable deep networks, ICML 2021",
         needs=False,
+        all_k=True,
         learned=True,
-        per_k=True,
     )
     yield _strategy(
         "pruned-refit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 ALPHA = 0.99
@@ -35,29 +36,50 @@ def slopes(inputs: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.
 def minimum(
     inputs: np.ndarray, labels: np.ndarray, strength: float, weight: np.ndarray, bias: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """From ``weight`` and ``bias`` by gradient steps, each followed by the penalty's own minimum (ISTA)."""
+    """From ``weight`` and ``bias`` by gradient steps with momentum, each followed by the penalty's own minimum (FISTA).
+
+    Moving a filter's weights alike changes no probability; where the penalty is least is searched for by itself.
+    """
     size = 2 / (np.linalg.norm(np.c_[inputs, np.ones(len(inputs))], 2) ** 2 / len(inputs))  # 1 / Lipschitz constant
-    for _ in range(20_000):
-        by_weight, by_bias = slopes(inputs, labels, weight, bias)
-        moved = weight - size * by_weight
-        shrunk = np.sign(moved) * np.maximum(0, abs(moved) - size * strength * ALPHA)
-        shrunk /= 1 + size * strength * (1 - ALPHA)
-        step = abs(shrunk - weight).max() + abs(size * by_bias).max()
-        weight, bias = shrunk, bias - size * by_bias
-        if step < 1e-10:
+    for _ in range(20):
+        ahead, ahead_bias, before = weight, bias, weight
+        for number in range(200):
+            by_weight, by_bias = slopes(inputs, labels, ahead, ahead_bias)
+            moved = ahead - size * by_weight
+            shrunk = np.sign(moved) * np.maximum(0, abs(moved) - size * strength * ALPHA)
+            shrunk /= 1 + size * strength * (1 - ALPHA)
+            offset = ahead_bias - size * by_bias
+            ahead, ahead_bias = shrunk + number / (number + 3) * (shrunk - weight), offset
+            weight, bias = shrunk, offset
+        weight = weight - [best_shift(column) for column in weight.T]
+        if abs(weight - before).max() < 1e-8:
             break
     return weight, bias
+
+
+def best_shift(column: np.ndarray) -> float:
+    """What to take from a filter's weights to make Σ(α·|w| + (1 - α)/2·w²) least."""
+
+    def cost(shift: float) -> float:
+        return float(np.sum(ALPHA * abs(column - shift) + (1 - ALPHA) / 2 * (column - shift) ** 2))
+
+    found = minimize_scalar(cost, bounds=(column.min() - 1e-12, column.max() + 1e-12), options={"xatol": 1e-12})
+    return min([0.0, *column, float(found.x)], key=cost)
 
 
 def path(
     responses: np.ndarray, labels: np.ndarray, classes: int, k: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Weight, bias, |gradient| and λ at the first of the halved λ at which every class has k weights; 16 at most."""
+    """Weight, bias, |gradient| and λ at the first λ at which every class has k weights, each a fifth less than before.
+
+    The path ends at a thousandth of the largest.
+    """
     inputs = standardised(responses)
     weight, bias = np.zeros((classes, inputs.shape[1])), np.log(np.bincount(labels, minlength=classes) / len(labels))
     strength = abs(slopes(inputs, labels, weight, bias)[0]).max() / ALPHA
-    for _ in range(16):
-        strength /= 2
+    least = strength / 1000
+    while strength > least:
+        strength *= 0.8
         weight, bias = minimum(inputs, labels, strength, weight, bias)
         if all(sum(row != 0) >= k for row in weight):
             break
