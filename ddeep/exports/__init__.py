@@ -1,0 +1,1 @@
+"""Networks that leave ddeep: plain files, and physically smaller networks for some of the classes."""

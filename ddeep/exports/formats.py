@@ -1,0 +1,140 @@
+"""A plain network as a file: safetensors (its weights), pt2 (a program of torch) or ONNX."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ..files.atomic import written_whole
+from ..files.json import json_text
+from ..files.tensors import write_tensors
+
+Format = Literal["safetensors", "pt2", "onnx"]
+SUFFIX: dict[Format, str] = {"safetensors": ".safetensors", "pt2": ".pt2", "onnx": ".onnx"}
+FACTS = "ddeep_export"  # the key, in a file's metadata, of what it says of itself
+OLDEST_OPSET, OPSET = 18, 20  # torch's exporter writes none older
+TOLERANCE = 1e-4  # of a file's logits, relative to the largest
+
+
+def write_network(
+    module: nn.Module, example: Tensor, path: Path, kind: Format, facts: Mapping[str, Any], opset: int = OPSET
+) -> float | None:
+    """Write ``module`` (in eval mode, on the CPU) with ``facts`` in the file's metadata.
+
+    Returns by how much the file's logits of ``example`` differ from the module's: the largest difference as a share of
+    the largest logit, from the file as read back. None for safetensors, which hold no program. The batch axis of
+    programs is free. Raises ConfigError where an extra is missing or the network cannot be exported, and before
+    anything is left at ``path`` where the logits differ by more than 1e-4.
+    """
+    if kind == "onnx":
+        check_onnx(opset)
+    if kind == "safetensors":
+        write_tensors(module.state_dict(), path, {FACTS: json.dumps(json.loads(json_text(facts)))})
+        return None
+    write: Callable[[Path], None]
+    program = _exported(module, example)
+    if kind == "pt2":
+
+        def write(place: Path) -> None:
+            torch.export.save(program, place, extra_files={FACTS: json_text(facts)})
+
+    else:
+
+        def write(place: Path) -> None:
+            _write_onnx(program, place, facts, opset)
+
+    with written_whole(path) as temporary:
+        write(temporary)
+        difference = _difference(module, example, _runner(temporary, kind))
+        if not difference <= TOLERANCE:
+            raise ConfigError(
+                f"The {kind} file's logits differ from the network's by {difference:.1e} of the largest, more than "
+                f"{TOLERANCE:.0e}: it is not written. Try another --to."
+            )
+    return difference
+
+
+def check_onnx(opset: int = OPSET) -> None:
+    """Raise ConfigError where ONNX cannot be written or run here, or ``opset`` is too old."""
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"ONNX needs {', '.join(missing)}: pip install 'ddeep[onnx]'")
+    if opset < OLDEST_OPSET:
+        raise ConfigError(
+            f"Opset {opset} is too old: torch writes {OLDEST_OPSET} and newer. Leave --opset out for {OPSET}."
+        )
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What an exported file says of itself. Raises ConfigError where it says nothing."""
+    text: str | None = None
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(FACTS)
+    elif path.suffix == ".pt2":
+        extra = {FACTS: ""}
+        torch.export.load(path, extra_files=extra)
+        text = extra[FACTS]
+    elif path.suffix == ".onnx":
+        import onnx
+
+        text = next((p.value for p in onnx.load(path).metadata_props if p.key == FACTS), None)
+    if not text:
+        raise ConfigError(f"{path} is no file that `ddeep export` has written.")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _exported(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch")
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            return torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
+    except Exception as error:  # of any kind, from deep inside torch
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(
+            f"torch.export cannot trace {type(module).__name__}: {reason[:200]} Export its weights: --to safetensors."
+        ) from error
+
+
+def _write_onnx(program: torch.export.ExportedProgram, place: Path, facts: Mapping[str, Any], opset: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = torch.onnx.export(
+            program, input_names=["images"], output_names=["logits"], opset_version=opset, dynamo=True, verbose=False
+        )
+    assert made is not None
+    made.model.metadata_props[FACTS] = json_text(facts)
+    made.save(place, external_data=False)
+
+
+def _runner(path: Path, kind: Format) -> Callable[[Tensor], Tensor]:
+    """What runs the file, as somebody without ddeep would."""
+    if kind == "pt2":
+        loaded = torch.export.load(path).module()
+        return lambda images: loaded(images)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+@torch.no_grad()
+def _difference(module: nn.Module, example: Tensor, run: Callable[[Tensor], Tensor]) -> float:
+    """Over batches of the example's size and of one image, as the batch axis is free."""
+    found = 0.0
+    for images in (example, example[:1]):
+        wanted = module(images)
+        found = max(found, float((run(images) - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12)))
+    return found

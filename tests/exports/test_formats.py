@@ -1,0 +1,170 @@
+"""Exported files give the network's logits in their own runtimes, and say what they are."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ddeep.data.preprocessing import Preprocessing
+from ddeep.errors import ConfigError
+from ddeep.exports import formats
+from ddeep.exports.formats import read_facts, write_network
+from ddeep.exports.plain import FromPixels, GatheredLinear, measure_head, plain_network
+from ddeep.heads.decomposed import decompose
+from ddeep.networks.trace import example_images
+from ddeep.selections.selection import Selection
+from ddeep_plugins_builtin.models.cifar_resnet import resnet20
+from tests.support.toys import toy
+
+CLASSES = 6
+FACTS = {"classes": ["a", "b"], "selection": {"a": [1]}, "hashes": {"weights": "1f"}}
+
+with_onnx = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="needs the extra onnx: pip install 'ddeep[onnx]'",
+)
+
+
+def _timm(name: str, **settings: object) -> nn.Module:
+    import timm
+
+    return timm.create_model(name, num_classes=CLASSES, **settings)  # type: ignore[no-any-return]
+
+
+# Fewer blocks where the architecture lets one ask for them: the operations are the same, and exporting is slow.
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, int]] = {
+    "resnet20": (lambda: resnet20(CLASSES), "linear", 32),
+    "resnet50": (lambda: _timm("resnet50", layers=[1, 1, 1, 1]), "fc", 64),
+    "efficientnet-lite0": (lambda: _timm("efficientnet_lite0"), "classifier", 64),
+    "vit": (lambda: _timm("vit_tiny_patch16_224", img_size=32, depth=2), "head", 32),
+    "convnext": (lambda: _timm("convnext_atto", depths=(1, 1, 1, 1)), "head.fc", 64),
+}
+
+
+def decomposed(name: str) -> tuple[nn.Module, str, int]:
+    """A network with random weights and statistics in which every class sees five filters."""
+    build, head, size = NETWORKS[name]
+    torch.manual_seed(0)
+    module = build().eval()
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.running_mean.normal_().mul_(0.1)  # type: ignore[union-attr]
+            part.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    filters = module.get_submodule(head).in_features
+    rows = [torch.randperm(filters)[:5].tolist() for _ in range(CLASSES)]
+    return decompose(module, Selection.of(rows, filters), head=head), head, size
+
+
+def _images(module: nn.Module, size: int, count: int) -> Tensor:
+    return example_images(module, size)[:1] * torch.linspace(-1, 1.5, count).view(-1, 1, 1, 1)
+
+
+def _close(found: Tensor, wanted: Tensor) -> bool:
+    return bool((found - wanted).abs().max() <= 1e-4 * wanted.abs().max())
+
+
+@with_onnx
+@pytest.mark.parametrize("name", NETWORKS)
+def test_onnx_gives_the_same_logits_in_onnxruntime_for_any_batch(name: str, tmp_path: Path) -> None:
+    import onnxruntime
+
+    module, head, size = decomposed(name)
+    plain = plain_network(module, head, "gathered" if name == "resnet50" else "dense")
+    difference = write_network(plain, _images(plain, size, 2), tmp_path / "network.onnx", "onnx", FACTS)
+    assert difference is not None
+    assert difference <= 1e-4
+    session = onnxruntime.InferenceSession(str(tmp_path / "network.onnx"), providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        images = _images(plain, size, count)
+        with torch.no_grad():
+            wanted = module(images)
+        assert _close(torch.from_numpy(session.run(None, {"images": images.numpy()})[0]), wanted)
+    assert read_facts(tmp_path / "network.onnx") == FACTS
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vit"])
+def test_pt2_gives_the_same_logits_for_any_batch(name: str, tmp_path: Path) -> None:
+    module, head, size = decomposed(name)
+    plain = plain_network(module, head)
+    write_network(plain, _images(plain, size, 2), tmp_path / "network.pt2", "pt2", FACTS)
+    program = torch.export.load(tmp_path / "network.pt2").module()
+    for count in (1, 5):
+        images = _images(plain, size, count)
+        with torch.no_grad():
+            assert _close(program(images), module(images))
+    assert read_facts(tmp_path / "network.pt2") == FACTS
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_load_strictly_into_the_plain_architecture(name: str, tmp_path: Path) -> None:
+    module, head, size = decomposed(name)
+    plain, images = plain_network(module, head), _images(module, size, 3)
+    write_network(plain, images, tmp_path / "network.safetensors", "safetensors", FACTS)
+    stranger = NETWORKS[name][0]().eval()
+    stranger.load_state_dict(load_file(tmp_path / "network.safetensors"), strict=True)
+    with torch.no_grad():
+        assert _close(stranger(images), module(images))
+    assert read_facts(tmp_path / "network.safetensors") == FACTS
+
+
+def test_the_gathered_head_is_the_dense_one_with_classes_of_several_sizes() -> None:
+    weight = torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
+    weight *= torch.tensor([[0, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 1], [1, 1, 1, 1, 1, 1, 1], [0, 0, 1, 0, 0, 0, 0]])
+    bias, responses = torch.arange(4.0), torch.randn(5, 7, generator=torch.Generator().manual_seed(1))
+    found = GatheredLinear(weight, bias)(responses)
+    torch.testing.assert_close(found, responses @ weight.T + bias)
+
+
+def test_the_chosen_form_is_the_faster_one_or_the_smaller_of_two_alike() -> None:
+    weight = torch.zeros(1000, 2048)
+    weight[:, :5] = 1.0
+    found = measure_head(weight, torch.zeros(1000))
+    assert found["bytes"]["gathered"] < found["bytes"]["dense"]
+    assert found["chosen"] == min(found[found["by"]], key=found[found["by"]].get)
+
+
+def test_a_network_of_pixels_normalises_as_ddeep_does() -> None:
+    module, recipe = toy(), Preprocessing((0.4, 0.5, 0.6), (0.2, 0.3, 0.25), 8, 8)
+    pixels = torch.randint(0, 256, (3, 8, 8, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    with torch.no_grad():
+        found, wanted = FromPixels(module, recipe)(pixels), module(recipe.normalise(pixels))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+class _Forked(nn.Module):
+    """Its way depends on what it sees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3)) if x.sum() > 0 else x.amax((2, 3))
+
+
+def test_what_cannot_be_traced_is_named_and_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot trace _Forked"):
+        write_network(_Forked(), torch.ones(2, 3, 8, 8), tmp_path / "network.pt2", "pt2", FACTS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_whose_logits_differ_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = formats._runner
+    monkeypatch.setattr(formats, "_runner", lambda *given: lambda images: honest(*given)(images) * 1.01)
+    with pytest.raises(ConfigError, match=r"differ from the network's by 1\.0e-02"):
+        write_network(toy(), torch.rand(2, 3, 8, 8), tmp_path / "network.pt2", "pt2", FACTS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "onnxruntime" else True)
+    with pytest.raises(ConfigError, match=r"needs onnxruntime: pip install 'ddeep\[onnx\]'"):
+        formats.check_onnx()
+
+
+def test_an_old_opset_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "find_spec", lambda _name: True)
+    with pytest.raises(ConfigError, match="Opset 12 is too old: torch writes 18 and newer"):
+        formats.check_onnx(12)
