@@ -103,6 +103,17 @@ def _check(count: int, labels: Tensor, classes: Sequence[str]) -> None:
 Images: TypeAlias = TensorImages | FileImages | ResponseTable
 
 
+def part_of(
+    images: Images, indices: Int64[Tensor, " m"], labels: Int64[Tensor, " m"], classes: Sequence[str]
+) -> Images:
+    """The images at ``indices``, with other ``labels`` among other ``classes``. Raises DataError where there are none."""
+    if isinstance(images, TensorImages):
+        return TensorImages.of(images.pixels[indices], labels, classes)
+    text = json.dumps([images.content_hash, indices.tolist(), labels.tolist(), list(classes)])
+    files = [images.files[index] for index in indices.tolist()]
+    return FileImages(files, labels, tuple(classes), hashlib.sha256(text.encode()).hexdigest())
+
+
 def content_hash(
     pixels_sha256: str, shape: tuple[int, ...], labels: Int64[Tensor, " n"], classes: Sequence[str]
 ) -> str:
