@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import console
-from .data.batches import Batch
+from .data.batches import Batch, read_batch
 from .data.labels import check_labels
 from .errors import ConfigError, DataError
 from .evidence.collector import Collector
@@ -30,9 +30,10 @@ from .networks.anatomy import find_anatomy, get_layers
 from .networks.device import resolve_device
 from .networks.head import get_head, head_if_fed, set_head
 from .networks.inference import prepare
-from .networks.layer import Layer, get_module
+from .networks.layer import Layer
 from .networks.logits import check_finite, check_logits
 from .networks.trace import Recording, record
+from .networks.wrappers import unwrapped
 from .results.run import RunResult, load
 from .selections.k import parse_k
 from .selections.measure import SplitEvidence, always_measured, find_metric, keeps
@@ -44,9 +45,14 @@ from .statistics.statistic import Statistic
 
 __all__ = ["RunResult", "decompose", "evaluate", "gather", "load", "measure", "refit", "run", "select"]
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+# Of (images, labels, …), or of mappings that name them: see data.batches.read_batch.
+Batches = Iterable[Any]
+
+# Networks made in inference mode could never be run with gradients.
+_outside_inference_mode = torch.inference_mode(mode=False)
 
 
+@_outside_inference_mode
 def gather(
     module: nn.Module,
     batches: Batches,
@@ -58,12 +64,16 @@ def gather(
 ) -> Evidence:
     """Run ``module`` once over ``batches``; return the statistics and the responses ``(N, K)`` of ``layer``.
 
-    Labels are integers (N,), the numbers of the outputs. By default ``head`` is the ``nn.Linear`` whose output is the
-    network's, and ``layer`` is the one that feeds it. The module itself is not changed.
+    Batches are ``(images, labels, …)`` or mappings that name both; labels are integers (N,), the numbers of the
+    outputs. Where the network returns more than its logits, they are the first of a tuple, or named ``logits``. By
+    default ``head`` is the ``nn.Linear`` whose output is the network's, and ``layer`` is the one that feeds it: where
+    no submodule does, the head's input itself, ``<head>:input``. The module is not changed; compiled, DataParallel and
+    averaged ones are read as the network inside.
     """
     return _gather(_look(module, batches, layer, head), batches, statistics, device)
 
 
+@_outside_inference_mode
 def select(
     module: nn.Module,
     batches: Batches,
@@ -85,6 +95,7 @@ def select(
     return replace(found, source={**source, **found.source})
 
 
+@_outside_inference_mode
 def refit(
     module: nn.Module,
     batches: Batches,
@@ -116,6 +127,7 @@ def refit(
     return decomposed
 
 
+@_outside_inference_mode
 def measure(
     module: nn.Module,
     batches: Batches,
@@ -163,7 +175,7 @@ def evaluate(module: nn.Module, batches: Batches, *, device: str = "auto") -> fl
     ready = prepare(module, [], place)
     right = images = 0
     with torch.no_grad():
-        for shown, labels in batches:
+        for shown, labels in map(read_batch, batches):
             logits = check_logits(ready(shown.to(place)), len(shown)).cpu()
             right += int((logits.argmax(1) == check_labels(labels, *logits.shape)).sum())
             images += len(shown)
@@ -188,7 +200,7 @@ class _Parts:
     def context(self, seed: int = 0) -> Context:
         """The context of strategies and metrics at the layer."""
         fed = head_if_fed(self.recording, self.head, self.layer) if self.head is not None else None
-        return Context(get_module(self.module, self.layer.name), fed, seed)
+        return Context(self.layer.of(self.module), fed, seed)
 
     def named_head(self) -> str:
         """The head's name, or ConfigError where it was not found."""
@@ -207,13 +219,13 @@ class _Parts:
 
 def _look(module: nn.Module, batches: Batches, layer: str | Layer | None, head: str | None) -> _Parts:
     """The layer asked for, as its output asks to be read, and the head."""
-    example = _first_images(batches)
+    module, example = unwrapped(module), _first_images(batches)
     recording = record(prepare(module, [], example.device), example)
     check_finite(recording.output)
     anatomy = find_anatomy(recording, head)
     found = (anatomy.head, anatomy.problem)
     if isinstance(layer, Layer):
-        get_module(module, layer.name)
+        layer.of(module)
         return _Parts(module, recording, layer, *found)
     if anatomy.layer is not None and layer in (None, anatomy.layer.name):
         return _Parts(module, recording, anatomy.layer, *found)
@@ -221,8 +233,7 @@ def _look(module: nn.Module, batches: Batches, layer: str | Layer | None, head: 
         raise ConfigError(f"No head is found: {anatomy.problem}. Name it with head=, or choose a layer with layer=.")
     if layer is None:
         raise ConfigError(
-            f"No layer feeds the head: {anatomy.problem}. Make what the head reads a submodule's output (nn.ReLU for "
-            "torch.relu, say), or choose a layer with layer=."
+            f"No layer feeds the head: {anatomy.problem}. Choose a layer with layer=, or a head with head=."
         )
     layers = get_layers(recording, [layer])
     if len(layers) > 1:
@@ -239,7 +250,7 @@ def _gather(parts: _Parts, batches: Batches, statistics: Iterable[Statistic], de
 
     def numbered() -> Iterator[Batch]:
         start = 0
-        for shown, truth in batches:
+        for shown, truth in map(read_batch, batches):
             if start + len(shown) > images:
                 raise DataError(f"The batches hold more images than the {images} they announced.")
             indices = torch.arange(start, start + len(shown))
@@ -264,7 +275,7 @@ def _gather(parts: _Parts, batches: Batches, statistics: Iterable[Statistic], de
 
 def _first_images(batches: Batches) -> Tensor:
     """A few images, on the CPU."""
-    for shown, _ in batches:
+    for shown, _ in map(read_batch, batches):
         return shown[:8].cpu()
     raise DataError("The batches hold no images.")
 
@@ -276,7 +287,7 @@ def _count(batches: Batches) -> int:
         if isinstance(held, Sized):
             return len(held)
     if isinstance(batches, Sequence):
-        return sum(len(shown) for shown, _ in batches)
+        return sum(len(shown) for shown, _ in map(read_batch, batches))
     raise ConfigError(
         "ddeep reads the batches more than once: give a DataLoader over a dataset with a length, or a list of "
         "(images, labels)."

@@ -146,7 +146,7 @@ def examine(name: str, largest: float = LARGEST) -> Record:
             size, rows, found = first_that_runs(module, sizes(name))
     except Exception as error:
         return Record(name, family, parameters, problem=f"{type(error).__name__}: {error}".splitlines()[0][:200])
-    filters = next((row.filters for row in rows if found.layer and row.name == found.layer.name), 0)
+    filters = module.get_submodule(found.head).in_features if found.head and found.layer else 0
     return Record(
         name,
         family,
@@ -217,9 +217,9 @@ def examine_shapes(record_: Record, siblings: Sequence[Record]) -> Record:
     facts |= dict(zip(("inner", "modules", "unreadable"), inner_layers(rows), strict=True))
     for (head, layer, pool), _ in seen.most_common():
         linear = modules.get(head)
-        if not isinstance(linear, nn.Linear) or layer not in shapes or shapes[head].shape != tuple(logits.shape):
+        if not isinstance(linear, nn.Linear) or shapes[head].shape != tuple(logits.shape):
             continue
-        if shapes[layer].filters == linear.in_features:
+        if layer == f"{head}:input" or (layer in shapes and shapes[layer].filters == linear.in_features):
             parts = {"head": head, "layer": layer, "pool": pool, "filters": linear.in_features}
             return Record(**{**asdict(record_), **facts, **parts})
     problem = _problem_of_siblings(siblings) or "head and layer of no smaller architecture of its family fit it"

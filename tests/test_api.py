@@ -304,10 +304,20 @@ class Skipping(Toy):
         return self.head(self.relu(self.conv(x)).amax((2, 3)))  # type: ignore[no-any-return]
 
 
-def test_where_no_layer_feeds_the_head_one_must_be_named() -> None:
-    with pytest.raises(ConfigError, match=r"No layer feeds the head.*layer="):
-        ddeep.select(Skipping().eval(), loader(), strategy="paper", k=2)
-    assert ddeep.select(Skipping().eval(), loader(), strategy="paper", k=2, layer="conv").num_filters == FILTERS
+class Twice(Toy):
+    """The head is called twice, so that its input is not one thing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.head(self.relu(self.conv(x)).mean((2, 3)))
+        return super().forward(x)
+
+
+def test_where_no_layer_feeds_the_head_its_input_does_or_one_must_be_named() -> None:
+    found = ddeep.select(Skipping().eval(), loader(), strategy="paper", k=2)
+    assert (found.source["layer"], found.num_filters) == ("head:input", FILTERS)
+    with pytest.raises(ConfigError, match=r"No layer feeds the head: .*called 2 times.*layer="):
+        ddeep.select(Twice().eval(), loader(), strategy="paper", k=2)
+    assert ddeep.select(Twice().eval(), loader(), strategy="paper", k=2, layer="conv").num_filters == FILTERS
 
 
 class Spare(Toy):

@@ -43,6 +43,8 @@ def layers(
     def remark(row: LayerRow) -> str:
         times = f"called {row.calls} times, read at the last" if row.calls > 1 and not row.problem else ""
         head = "the head" if row.name == anatomy.head else ""
+        if head and anatomy.layer is not None and anatomy.layer.is_input:
+            head = f"the head; what it is given is the layer {feeding}"
         feeds = f"feeds the head ({anatomy.layer.pool})" if anatomy.layer and row.name == feeding else ""
         return "; ".join(filter(None, [head, feeds, times, row.problem]))
 

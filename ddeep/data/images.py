@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from ..errors import DataError
+from .labels import refuse_several
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +90,7 @@ class ResponseTable:
 def _check(count: int, labels: Tensor, classes: Sequence[str]) -> None:
     if count == 0:
         raise DataError("The dataset holds no images.")
+    refuse_several(labels)
     if labels.dtype != torch.int64 or labels.shape != (count,):
         raise DataError(f"{count} images need {count} int64 labels, not {tuple(labels.shape)} {labels.dtype}.")
     low, high = (int(end) for end in labels.aminmax())

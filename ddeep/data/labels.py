@@ -11,8 +11,10 @@ from ..errors import DataError
 def check_labels(labels: object, images: int, classes: int) -> Int64[Tensor, " n"]:
     """The labels of ``images`` images, on the CPU; ``classes`` is the number of the network's outputs.
 
-    Raises DataError unless they are integers ``(N,)`` from 0 to ``classes`` − 1, one for each image.
+    Raises DataError unless they are integers ``(N,)`` from 0 to ``classes`` − 1, one for each image; of multi-label
+    data it says why.
     """
+    refuse_several(labels)
     if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.dtype.is_floating_point or _no_number(labels):
         raise DataError(f"Labels must be integers (N,), one class number per image, not {_shown(labels)}.")
     if len(labels) != images:
@@ -20,6 +22,16 @@ def check_labels(labels: object, images: int, classes: int) -> Int64[Tensor, " n
     whole = labels.cpu().long()
     check_range(whole, classes)
     return whole
+
+
+def refuse_several(labels: object) -> None:
+    """Raise DataError for labels that say of every class whether it is on the image."""
+    if isinstance(labels, Tensor) and labels.dim() == 2:
+        raise DataError(
+            f"Labels of shape {tuple(labels.shape)} say of every class whether it is on the image: multi-label data. "
+            "ddeep is about networks that give an image one class: with several, no class has images of its own, and "
+            "there is no right class to select for. If each row holds a single 1, give labels.argmax(1)."
+        )
 
 
 def check_range(labels: Int64[Tensor, " n"], classes: int) -> None:

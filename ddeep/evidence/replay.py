@@ -14,7 +14,7 @@ from ..data.loader import Loader
 from ..networks.device import autocast
 from ..networks.hooks import forward_hooks
 from ..networks.inference import prepare
-from ..networks.layer import Layer, check_output, get_module
+from ..networks.layer import Layer, check_output
 from ..networks.logits import check_logits
 from .context import Context, View, Visit
 from .subject import Subject
@@ -47,7 +47,7 @@ def replay(subject: Subject, layer: Layer, split: Split, visit: Visit | None = N
 def context_at(subject: Subject, layer: Layer, seed: int) -> Context:
     """What strategies and metrics may use at ``layer`` beside the evidence."""
     return Context(
-        module=get_module(subject.network.module, layer.name),
+        module=layer.of(subject.network.module),
         head=subject.head_at(layer),
         seed=seed,
         layer=layer,

@@ -20,6 +20,7 @@ from ..evidence.subject import Subject
 from ..networks.head import FEEDS_TOLERANCE, Head, get_head
 from ..networks.hooks import ResponseHooks
 from ..networks.layer import Layer, close
+from ..networks.logits import read_logits
 from ..results.run import read_run, saved_network
 from ..selections.selection import Selection
 from .reopen import reopen
@@ -124,7 +125,7 @@ class Explainer:
         images = self.subject.network.needed_preprocessing().normalise(pixels[None])
         with torch.no_grad(), ResponseHooks(self.module, [self.layer], {"logits"}) as taps:
             logits = taps.run(images)
-            full = self.subject.network.module(images)
+            full = read_logits(self.subject.network.module(images))
         assert logits is not None
         responses = taps.responses[self.layer.name]
         if not close(nn.functional.linear(responses, *self.head), logits, FEEDS_TOLERANCE):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, SelectionError
 from ..networks.head import Head, fitting_head, get_head
+from ..networks.wrappers import unwrapped
 from ..selections.selection import Selection
 
 # A sparse product is faster from about these on: weights of the dense head, and the share of them in the mask.
@@ -107,6 +108,7 @@ def head_of(selection: Selection) -> str | None:
     return None
 
 
+@torch.inference_mode(mode=False)  # what is made in it could never be trained
 def decompose(module: nn.Module, selection: Selection, *, head: str | None = None, learned: bool = False) -> nn.Module:
     """Return a copy of ``module`` whose final linear layer lets each class see only its selected filters.
 
@@ -115,6 +117,7 @@ def decompose(module: nn.Module, selection: Selection, *, head: str | None = Non
     the selection. Raises SelectionError where the selection does not fit it, or has no learned head, and ConfigError
     where it is unknown which layer is the head.
     """
+    module = unwrapped(module)
     name = head or head_of(selection) or fitting_head(module, len(selection.filters), selection.num_filters)
     decomposed = copy.deepcopy(module)
     linear = get_head(decomposed, name)

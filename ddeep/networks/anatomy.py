@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, suggestion
 from ..registry.specs import ModelSpec, Pool, resolve
-from .layer import Axes, Layer, layer_with
+from .head import head_pool
+from .layer import INPUT, Axes, Layer, layer_with
 from .trace import Call, Recording, example_images, record
 
 # The pooled layer counts as the head's input when no element is further off than this share of the largest one.
@@ -37,7 +38,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The head (final linear layer) and the layer whose pooled output is its input.
+    """The head (final linear layer) and the layer whose pooled output is its input, if need be ``<head>:input``.
 
     What was not found is None, and ``problem`` says why; otherwise ``problem`` is empty.
     """
@@ -93,19 +94,23 @@ def describe_layers(recording: Recording) -> list[LayerRow]:
 def match_layers(module: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:
     """The submodules that ``patterns`` (dotted names, or globs over them) stand for, each once, in order.
 
-    Raises ConfigError for a pattern that matches nothing, with the nearest names.
+    Patterns that end in ``:input`` stand for what linear layers are given. Raises ConfigError for a pattern that
+    matches nothing, with the nearest names.
     """
-    names = [name for name, _ in module.named_modules() if name]
+    modules = list(module.named_modules())
+    names = [name for name, _ in modules if name]
+    inputs = [f"{name}{INPUT}" for name, child in modules if name and isinstance(child, nn.Linear)]
     chosen: set[str] = set()
     for pattern in patterns:
-        matches = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
+        known = inputs if pattern.endswith(INPUT) else names
+        matches = [name for name in known if name == pattern or fnmatchcase(name, pattern)]
         if not matches:
             raise ConfigError(
-                f"No layer of {type(module).__name__} matches {pattern!r}.{suggestion(pattern, names)} "
+                f"No layer of {type(module).__name__} matches {pattern!r}.{suggestion(pattern, known)} "
                 "`ddeep layers MODEL` lists all of them."
             )
         chosen.update(matches)
-    return tuple(name for name in names if name in chosen)
+    return tuple(name for name in names + inputs if name in chosen)
 
 
 def get_layers(recording: Recording, patterns: Sequence[str], pool: Pool = "mean") -> list[Layer]:
@@ -114,7 +119,7 @@ def get_layers(recording: Recording, patterns: Sequence[str], pool: Pool = "mean
     A layer asked for by its full name must be usable, or ConfigError says why it is not; a glob stands for the usable
     ones among its matches, and must have one.
     """
-    rows = {row.name: row for row in describe_layers(recording)}
+    rows = recording.last
     layers: dict[str, Layer] = {}
     for pattern in patterns:
         names = match_layers(recording.module, [pattern])
@@ -127,17 +132,18 @@ def get_layers(recording: Recording, patterns: Sequence[str], pool: Pool = "mean
                 f"No layer that {pattern!r} matches can be read: {names[0]!r} {problems[names[0]]}. {_SEE}"
             )
         layers.update({name: layer_with(name, pool, rows[name].axes) for name in usable})
-    return [layers[name] for name in rows if name in layers]
+    return [layers[name] for name in match_layers(recording.module, patterns) if name in layers]
 
 
 def find_anatomy(recording: Recording, head: str | None = None) -> Anatomy:
     """Find the head (unless given) and the layer that feeds it, by value.
 
-    The head is the ``nn.Linear`` whose output is the network's; where several give the same, none is chosen for the
-    user. The layer is a submodule whose output at its
-    last call is the head's input: averaged over positions, at the class token, or as it is (``TOLERANCE``). Of
-    several, the choice falls on one that still has positions, then on one with parameters, then on the least nested,
-    then on the last called; on the first called among those without parameters, so that no dropout comes before it.
+    The head is the ``nn.Linear`` whose output, pooled where it has positions, is the network's; where several give the
+    same, none is chosen for the user. The layer is a submodule whose output at its last call is the head's input:
+    averaged over positions, at the class token, or as it is (``TOLERANCE``). Of several, the choice falls on one that
+    still has positions, then on one with parameters, then on the least nested, then on the last called; on the first
+    called among those without parameters, so that no dropout comes before it. Where there is none, the layer is the
+    head's input itself.
     """
     calls, logits = recording.calls, recording.output
     linears = [call for call in calls if isinstance(call.module, nn.Linear)]
@@ -170,29 +176,32 @@ _SEE = "`ddeep layers MODEL` lists them."
 def _with_layer(head: Call, recording: Recording) -> Anatomy:
     calls, last = recording.calls, recording.last
     times = sum(call.name == head.name for call in calls)
-    if times > 1 or head.given is None:
+    if times > 1:
         return Anatomy(head.name, None, f"the head {head.name!r} is called {times} times in one pass")
+    pool, own = head_pool(recording, head.name), f"{head.name}{INPUT}"
+    given = recording.responses(Layer(own, pool, "NHWC")) if pool is not None else None
+    if given is None:
+        return Anatomy(head.name, None, f"the head {head.name!r} is not given one vector an image")
     matches = [
         (_rank(call, position), layer)
         for position, call in enumerate(calls[: calls.index(head)])
-        if last[call.name] is call
+        if last[call.name] is call and (call.name == own or not call.name.endswith(INPUT))
         for layer, pooled in call.pooled.items()
-        if _same(pooled, head.given) and layer == layer_with(call.name, layer.pool, call.axes)
+        if _same(pooled, given) and layer == layer_with(call.name, layer.pool, call.axes)
     ]
-    if not matches:
-        problem = f"the input of the head {head.name!r} is not the pooled output of any submodule"
-        return Anatomy(head.name, None, problem)
     _, layer = max(matches, key=lambda match: match[0])
     return Anatomy(head.name, layer)
 
 
-def _rank(call: Call, position: int) -> tuple[bool, bool, int, int]:
+def _rank(call: Call, position: int) -> tuple[bool, bool, bool, int, int]:
     has_parameters = next(call.module.parameters(), None) is not None
-    return call.has_positions, has_parameters, -call.name.count("."), position if has_parameters else -position
+    own = call.name.endswith(INPUT)
+    return not own, call.has_positions, has_parameters, -call.name.count("."), position if has_parameters else -position
 
 
 def _is_logits(call: Call, logits: Any) -> bool:
-    return isinstance(logits, Tensor) and logits.ndim == 2 and call.output is not None and _same(call.output, logits)
+    given = logits if isinstance(logits, Tensor) and logits.ndim == 2 else None
+    return given is not None and any(_same(pooled, given) for pooled in call.pooled.values())
 
 
 def _same(given: Tensor, wanted: Tensor) -> bool:

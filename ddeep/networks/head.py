@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .layer import Layer, close, get_module
+from ..registry.specs import Pool
+from .layer import INPUT, Layer, close, get_module
 from .trace import Recording
 
 FEEDS_TOLERANCE = 1e-4
@@ -79,7 +80,24 @@ def fitting_head(module: nn.Module, classes: int, filters: int) -> str:
 def head_if_fed(recording: Recording, name: str, layer: Layer) -> Head | None:
     """The parameters of the head ``name`` if the pooled responses of ``layer`` are its input, to 1e-4; else None."""
     linear = get_head(recording.module, name)
-    call, responses = recording.last.get(name), recording.responses(layer)
-    if call is None or call.given is None or responses is None or not close(responses, call.given, FEEDS_TOLERANCE):
+    pool, responses = head_pool(recording, name), recording.responses(layer)
+    given = recording.responses(Layer(f"{name}{INPUT}", pool, "NHWC")) if pool is not None else None
+    if given is None or responses is None or not close(responses, given, FEEDS_TOLERANCE):
         return None
     return Head.of(linear)
+
+
+def head_pool(recording: Recording, name: str) -> Pool | None:
+    """How the linear layer ``name`` makes logits: from one vector an image (``none``), or at every position, pooled
+    afterwards, which is the same as pooling what it is given. None where it makes the logits in no such way.
+    """
+    call, logits = recording.last.get(name), recording.output
+    if call is None:
+        return None
+    if call.axes == "NC":
+        return "none"
+    if isinstance(logits, Tensor) and logits.ndim == 2:
+        for layer, pooled in call.pooled.items():
+            if close(pooled, logits.to(pooled), FEEDS_TOLERANCE):
+                return layer.pool
+    return None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Self
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from .layer import Layer, check_output, get_module, pool_responses, sum_positions
+from .layer import INPUT, Layer, check_output, get_module, pool_responses, sum_positions
+from .logits import read_logits
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 
@@ -23,13 +25,24 @@ class _Finished(Exception):  # noqa: N818 - a jump out of the forward pass, not 
 def forward_hooks(module: nn.Module, hooks: Mapping[str, Hook]) -> Iterator[None]:
     """While the block runs, each named submodule shows its inputs and output to its hook, which may return another.
 
-    The hooks are gone afterwards, whatever happens. Raises ConfigError for a name that is none, before any is set.
+    Under ``<name>:input`` the output is what the submodule is about to be given. The hooks are gone afterwards,
+    whatever happens. Raises ConfigError for a name that is none, before any is set.
     """
-    found = [(get_module(module, name), hook) for name, hook in hooks.items()]
+    found = [(get_module(module, name.removesuffix(INPUT)), name, hook) for name, hook in hooks.items()]
     with ExitStack() as stack:
-        for submodule, hook in found:
-            stack.callback(submodule.register_forward_hook(hook).remove)
+        for submodule, name, hook in found:
+            if name.endswith(INPUT):
+                handle = submodule.register_forward_pre_hook(partial(_before, hook))
+            else:
+                handle = submodule.register_forward_hook(hook)
+            stack.callback(handle.remove)
         yield
+
+
+def _before(hook: Hook, submodule: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Show ``hook`` the first of the inputs, and put what it returns in its place."""
+    other = hook(submodule, inputs, inputs[0] if inputs else None)
+    return None if other is None else (other, *inputs[1:])
 
 
 class ResponseHooks:
@@ -83,16 +96,17 @@ class ResponseHooks:
         return read
 
     def run(self, images: Tensor) -> Tensor | None:
-        """Run the module on a batch; return its logits, or None where the pass stopped early."""
+        """Run the module on a batch; return its logits if they are asked for, or None."""
         for previous in (self.responses, self.zeros, self._outputs, self._calls):
             previous.clear()  # a layer that this batch does not reach must not show the last one's
         try:
-            logits: Tensor = self.module(images)
+            output = self.module(images)
         except _Finished:
             return None
         if not self.extras & {"logits", "gradient_activation"}:
             self._last = self._latest  # the next pass may stop here
-        return logits
+            return None
+        return read_logits(output)
 
     def run_with_gradients(self, images: Tensor, labels: Int64[Tensor, " n"]) -> tuple[Tensor, dict[str, Tensor]]:
         """Run forward and backward; return the logits and, by layer, gradient times activation ``(N, K)``.

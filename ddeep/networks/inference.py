@@ -12,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .hooks import ResponseHooks
 from .layer import Layer, close
+from .wrappers import unwrapped
 
 FOLDING_TOLERANCE = 1e-4
 
@@ -24,7 +25,7 @@ def prepare(
     Batch norms are folded only where neither the convolution nor the norm is itself a requested layer (inside one they
     may be: what comes out of it stays the same), and only if logits and responses to ``example`` stay within 1e-4.
     """
-    plain = copy.deepcopy(module).eval().to(device)
+    plain = copy.deepcopy(unwrapped(module)).eval().to(device)
     channels_last = any(isinstance(m, nn.Conv2d) for m in plain.modules())
     if channels_last:
         plain = plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

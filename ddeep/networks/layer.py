@@ -15,10 +15,13 @@ from ..registry.specs import Pool
 
 Layout = Literal["NCHW", "NHWC"]
 
+# The layer that no submodule computes: what the linear layer of that name is given (torch.relu, a concatenation, …).
+INPUT = ":input"
+
 
 @dataclass(frozen=True)
 class Layer:
-    """A submodule whose output channels are filters.
+    """A submodule whose output channels are filters; or, named ``<linear layer>:input``, what that one is given.
 
     ``pool`` matters for tokens ``(N, T, K)``: their mean, or the class token; ``layout`` for 4-D outputs.
     """
@@ -26,6 +29,21 @@ class Layer:
     name: str
     pool: Pool = "mean"
     layout: Layout = "NCHW"
+
+    @property
+    def submodule(self) -> str:
+        """The submodule at which the layer is read."""
+        return self.name.removesuffix(INPUT)
+
+    @property
+    def is_input(self) -> bool:
+        """Whether it is what ``submodule`` is given, not what it returns."""
+        return self.name.endswith(INPUT)
+
+    def of(self, module: nn.Module) -> nn.Module:
+        """The part of ``module`` that computes the layer; an identity where none does, at a layer's input."""
+        found = get_module(module, self.submodule)
+        return nn.Identity() if self.is_input else found
 
     def filter_axis(self, output: Tensor) -> int:
         """The dimension of ``output`` that holds the filters."""
@@ -49,8 +67,9 @@ def check_output(layer: Layer, output: object) -> Tensor:
     """Return ``output`` if it is a tensor, else an error that names the layer."""
     if isinstance(output, Tensor):
         return output
+    what = "is given" if layer.is_input else "returns"
     raise ConfigError(
-        f"Layer {layer.name!r} returns a {type(output).__name__}, not a tensor, so it has no filters to read. "
+        f"Layer {layer.name!r} {what} a {type(output).__name__}, not a tensor, so it has no filters to read. "
         "Choose a submodule inside or after it: `ddeep layers MODEL` lists them."
     )
 

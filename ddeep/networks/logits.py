@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,15 +13,17 @@ from ..errors import ConfigError, DataError
 
 
 def check_logits(output: object, images: int) -> Float[Tensor, "n c"]:
-    """What a network returned for ``images`` images, in float32.
+    """The logits in what a network returned for ``images`` images, in float32.
 
-    Raises ConfigError unless that is a tensor ``(N, C)``, and DataError where any of it is not finite.
+    Raises ConfigError unless there are some ``(N, C)`` (``read_logits``), and DataError where any is not finite.
     """
-    if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != images:
-        shown = f"tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        raise ConfigError(f"The network returns a {shown} for {images} images, not logits (N, C).")
-    check_finite(output)
-    return output.float()
+    logits = read_logits(output)
+    if logits.dim() != 2 or len(logits) != images:
+        raise ConfigError(
+            f"The network returns a tensor of shape {tuple(logits.shape)} for {images} images, not logits (N, C)."
+        )
+    check_finite(logits)
+    return logits.float()
 
 
 def check_finite(output: object) -> None:
@@ -31,3 +36,35 @@ NOT_FINITE = (
     "The network gives NaN or infinite logits. Check the weights, the images, and the mean and std of the "
     "preprocessing; in bf16, try --precision fp32."
 )
+
+
+def read_logits(output: Any) -> Tensor:
+    """The logits in what a network returns: a tensor as it is, else the ``logits`` that it names (an attribute or a
+    key, as in the outputs of transformers and of networks with auxiliary heads), else its first tensor ``(N, C)``.
+
+    Raises ConfigError, which says what was returned, where there is none.
+    """
+    if isinstance(output, Tensor):
+        return output
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if isinstance(named, Tensor):
+        return named
+    parts = list(output.values()) if isinstance(output, Mapping) else output
+    if isinstance(parts, list | tuple):
+        for part in parts:
+            if isinstance(part, Tensor) and part.ndim == 2:
+                return part
+    raise ConfigError(
+        f"The network returns a {_shown(output)}, in which there are no logits (N, C). Return them as a tensor, "
+        "as the first of a tuple, or named `logits`."
+    )
+
+
+def _shown(output: Any) -> str:
+    kind = type(output).__name__
+    if isinstance(output, Mapping):
+        return f"{kind} of {', '.join(map(str, list(output)[:5])) or 'nothing'}"
+    if isinstance(output, list | tuple):
+        parts = (str(tuple(part.shape)) if isinstance(part, Tensor) else type(part).__name__ for part in output[:5])
+        return f"{kind} of {', '.join(parts) or 'nothing'}"
+    return kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..registry.specs import Pool
 from .hooks import forward_hooks
-from .layer import Axes, Layer, axes_of, filters_of, layer_with, pool_responses, sure_axes
+from .layer import INPUT, Axes, Layer, axes_of, filters_of, layer_with, pool_responses, sure_axes
+from .logits import read_logits
 
-# Larger outputs than this cannot be logits, and are not kept.
-_MAX_LOGITS = 1 << 20
 _POOLS: dict[Axes, tuple[Pool, ...]] = {"NC": ("none",), "NTC": ("mean", "token")}  # else the mean
 
 
@@ -25,8 +25,8 @@ _POOLS: dict[Axes, tuple[Pool, ...]] = {"NC": ("none",), "NTC": ("mean", "token"
 class Call:
     """One call of a submodule. ``problem`` says why its output cannot be read as responses, if so.
 
-    ``pooled`` holds the responses ``(N, K)`` of each layer that its output may be read as; ``given`` the input of a
-    linear layer; ``output`` what a linear layer or a convolution returned.
+    ``pooled`` holds the responses ``(N, K)`` of each layer that its output may be read as. What a linear layer is
+    given is a call of its own, of an identity named ``<linear layer>:input``.
     """
 
     name: str
@@ -35,8 +35,6 @@ class Call:
     axes: Axes | None = None
     problem: str = ""
     pooled: Mapping[Layer, Tensor] = field(default_factory=dict)
-    given: Tensor | None = None
-    output: Tensor | None = None
 
     @property
     def filters(self) -> int | None:
@@ -51,7 +49,7 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """All ``calls`` of one pass of ``module``, in the order they finished, and its ``output``.
+    """All ``calls`` of one pass of ``module``, in the order they finished, and its ``output``: its logits if there are.
 
     Whatever is to be known of a network's parts follows from one recording, so that nobody need run it again.
     """
@@ -90,15 +88,18 @@ def record(module: nn.Module, example: Float[Tensor, "n ..."]) -> Recording:
     calls: list[Call] = []
     nearby: Axes | None = None
 
-    def hook(name: str, child: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def hook(name: str, child: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal nearby
-        call = _call(name, child, inputs, output, len(example), nearby)
+        call = _call(name, child, output, len(example), nearby)
         nearby = call.axes if call.axes in ("NCHW", "NHWC") else nearby
         calls.append(call)
 
     names = [name for name, _ in module.named_modules() if name]
+    names += [f"{name}{INPUT}" for name, child in module.named_modules() if name and isinstance(child, nn.Linear)]
     with forward_hooks(module, {name: partial(hook, name) for name in names}), eval_mode(module), torch.no_grad():
         output = module(example)
+    with suppress(ConfigError):  # whoever needs logits says what was returned in their place
+        output = read_logits(output)
     return Recording(module, tuple(calls), output)
 
 
@@ -114,12 +115,11 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
             child.training = True
 
 
-def _call(name: str, child: nn.Module, inputs: tuple[Any, ...], output: Any, images: int, nearby: Axes | None) -> Call:
+def _call(name: str, child: nn.Module, output: Any, images: int, nearby: Axes | None) -> Call:
+    caller = nn.Identity() if name.endswith(INPUT) else child
     if not isinstance(output, Tensor):
-        return Call(name, child, problem=f"returns a {type(output).__name__}, not one tensor")
+        return Call(name, caller, problem=f"returns a {type(output).__name__}, not one tensor")
     shape = tuple(output.shape)
-    linear = isinstance(child, nn.Linear)
-    kept = (linear or isinstance(child, nn.Conv2d)) and output.numel() <= _MAX_LOGITS
     axes = axes_of(child, shape, nearby)
     problem = ""
     if not shape or shape[0] != images:
@@ -129,14 +129,11 @@ def _call(name: str, child: nn.Module, inputs: tuple[Any, ...], output: Any, ima
     readable = axes is not None and not problem
     return Call(
         name,
-        child,
+        caller,
         shape,
         axes if readable else None,
         problem,
         _pooled(name, child, output.detach(), axes) if axes is not None and readable else {},
-        # Copies, because what follows may work in place.
-        inputs[0].detach().clone() if linear and inputs else None,
-        output.detach().clone() if kept else None,
     )
 
 
@@ -145,4 +142,4 @@ def _pooled(name: str, child: nn.Module, output: Tensor, axes: Axes) -> dict[Lay
     layers = [layer_with(name, pool, axes) for pool in _POOLS.get(axes, ("mean",))]
     if output.dim() == 4 and sure_axes(child, output.shape) is None:  # somebody may know better
         layers.append(Layer(name, layout="NHWC" if axes == "NCHW" else "NCHW"))
-    return {layer: pool_responses(output, layer).clone() for layer in layers}
+    return {layer: pool_responses(output, layer) for layer in layers}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..networks.hooks import TrainingHooks
+from ..networks.logits import read_logits
 from .regularizers import Regularizer
 
 # The figures a batch adds to: Σ loss (without penalty), Σ penalty, correct images, images.
@@ -41,7 +42,7 @@ class Objective(nn.Module):
         self, images: Float[Tensor, "n 3 s s"], labels: Int64[Tensor, " n"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, " 4"]]:
         """The loss to minimise, and the figures of this batch to add up."""
-        logits: Tensor = self.module(images)
+        logits = read_logits(self.module(images))
         with torch.autocast(images.device.type, enabled=False):
             logits = logits.float()
             loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)

@@ -104,8 +104,7 @@ def test_an_activation_called_twice_counts_at_its_last_call() -> None:
             return self.head(self.pooled(x))
 
     found = look(Reversed(nn.Conv2d(4, 5, 3), 5, first=nn.Conv2d(3, 4, 3), act=nn.ReLU()))
-    assert found.layer is None
-    assert "not the pooled output of any submodule" in found.problem
+    assert found.layer == Layer("head:input", "none")
 
 
 def test_residual_blocks_that_do_nothing_yet_do_not_hide_the_last() -> None:
@@ -137,23 +136,31 @@ def test_what_cannot_be_found_says_why() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x).softmax(1)
 
-    class Pair(Net):
+    class Maps(Net):
         def forward(self, x: Tensor) -> Any:
-            return super().forward(x), x
+            return {"features": x}
 
-    class Maximum(Net):
+    class Largest(Net):
         def pooled(self, x: Tensor) -> Tensor:
-            return x.amax((2, 3))
+            return x.flatten(2).transpose(1, 2)
+
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(x).amax(1)
+
+    class Twice(Net):
+        def forward(self, x: Tensor) -> Any:
+            super().forward(x.flip(2))
+            return super().forward(x)
 
     convolution = nn.Sequential(convolutions(), nn.AdaptiveAvgPool2d(1), nn.Conv2d(5, 3, 1), nn.Flatten())
     assert look(convolution).problem == "the logits are the output of the convolution '2', not of a linear layer"
     both = look(TwoHeads(convolutions(), 5, other=nn.Linear(5, 3)))
     assert both.problem == "the logits are computed from 'head' and 'other', not the output of one of them"
     assert look(Softmax(convolutions(), 5)).problem.startswith("the logits are computed from 'head'")
-    assert look(Pair(convolutions(), 5)).problem == "the network returns a tuple, not logits (N, C)"
-    maximum = look(Maximum(convolutions(), 5))
-    assert maximum.head == "head"
-    assert maximum.problem == "the input of the head 'head' is not the pooled output of any submodule"
+    assert look(Maps(convolutions(), 5)).problem == "the network returns a dict, not logits (N, C)"
+    assert look(Largest(convolutions(), 5)).problem == "the logits are not the output of a linear layer"
+    assert look(Largest(convolutions(), 5), head="head").problem == "the head 'head' is not given one vector an image"
+    assert look(Twice(convolutions(), 5)).problem == "the head 'head' is called 2 times in one pass"
 
 
 def test_a_head_can_be_named() -> None:
