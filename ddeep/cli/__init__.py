@@ -14,6 +14,7 @@ from .. import __version__, console
 from .._platform import keep_freed_memory
 from ..errors import DdeepError, PeerError
 from ..registry.discovery import BLOCK_VARIABLE
+from ..registry.own_code import ALLOW_VARIABLE
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -88,7 +89,17 @@ def _global_options(
     offline: Annotated[
         bool, typer.Option("--offline", help="Download nothing, whatever is missing (as does DDEEP_OFFLINE=1).")
     ] = False,
+    own_code: Annotated[
+        bool,
+        typer.Option(
+            "--own-code",
+            help=f"Run the code of your own that a run's folder or a config file names (as does {ALLOW_VARIABLE}=1); "
+            "what --model names needs no leave.",
+        ),
+    ] = False,
 ) -> None:
+    if own_code:
+        os.environ[ALLOW_VARIABLE] = "1"
     if offline:
         os.environ["DDEEP_OFFLINE"] = "1"
     if no_plugins:

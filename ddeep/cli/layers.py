@@ -32,8 +32,10 @@ def layers(
 ) -> None:
     """Show a model's layers: name, type, output shape (of one image), filters; and which one feeds the head."""
     from ..networks.anatomy import examine, match_layers
+    from ..registry.own_code import allow
     from ..registry.registry import registry
 
+    allow(model)
     examined = examine(registry().find("model", model), size)
     wanted = set(match_layers(examined.module, patterns)) if patterns else None
     rows = [row for row in examined.layers if wanted is None or row.name in wanted]

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ..experiments.settings import Panel
+from ..registry.own_code import allow
 from .completion import completer
 from .lists import separated
 
@@ -39,6 +40,8 @@ def takes(model: type[BaseModel], *, but: Collection[str] = (), into: str = "giv
 
         def command(**values: Any) -> None:
             given = {name: _value(name, values.pop(name)) for name in fields}
+            if isinstance(given.get("model"), str):
+                allow(given["model"])  # typed, where a config file's would not be
             function(**{into: {name: value for name, value in given.items() if value is not None}}, **values)
 
         command.__doc__ = function.__doc__

@@ -108,12 +108,14 @@ Images: TypeAlias = TensorImages | FileImages | ResponseTable
 def part_of(
     images: Images, indices: Int64[Tensor, " m"], labels: Int64[Tensor, " m"], classes: Sequence[str]
 ) -> Images:
-    """The images at ``indices``, with other ``labels`` among other ``classes``. Raises DataError where there are none."""
+    """Those at ``indices``, with other ``labels`` among other ``classes``. Raises DataError where there are none."""
     if isinstance(images, TensorImages):
         return TensorImages.of(images.pixels[indices], labels, classes)
     text = json.dumps([images.content_hash, indices.tolist(), labels.tolist(), list(classes)])
-    files = [images.files[index] for index in indices.tolist()]
-    return FileImages(files, labels, tuple(classes), hashlib.sha256(text.encode()).hexdigest())
+    hashed = hashlib.sha256(text.encode()).hexdigest()
+    if isinstance(images, ResponseTable):
+        return ResponseTable(images.rows[indices], labels, tuple(classes), hashed)
+    return FileImages([images.files[index] for index in indices.tolist()], labels, tuple(classes), hashed)
 
 
 def content_hash(

@@ -55,6 +55,8 @@ def build_subject(config: SubjectConfig, device: torch.device) -> Subject:
         weights=config.weights,
         mean=config.mean,
         std=config.std,
+        size=config.size,
+        ema=config.ema,
         head=config.head,
     )
     return Subject(network, images, device, config.precision, config.batch_size, config.skip_bad_images, dataset)  # type: ignore[arg-type]

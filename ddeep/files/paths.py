@@ -13,6 +13,8 @@ from platformdirs import user_cache_path
 
 from ..errors import CacheError
 
+_APART = str.maketrans("/\\:", "---")
+
 
 def cache_root() -> Path:
     """The folder of all caches: ``$DDEEP_CACHE``, or the user's cache folder."""
@@ -34,7 +36,7 @@ def cache_writing(path: Path) -> Iterator[None]:
 
 def default_out(*parts: object) -> Path:
     """A result's folder of its own: ``runs/<time>-<part>-<part>…``, numbered where another one took that second."""
-    name = "-".join([time.strftime("%Y%m%d-%H%M%S"), *(str(part).replace("/", "-") for part in parts)])
+    name = "-".join([time.strftime("%Y%m%d-%H%M%S"), *(str(part).translate(_APART) for part in parts)])
     return next(place for place in beside(Path("runs") / name) if not os.path.lexists(place))
 
 

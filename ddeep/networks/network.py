@@ -10,16 +10,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..data.images import Images
+from ..data.images import Images, TensorImages
 from ..data.preprocessing import Preprocessing
 from ..errors import ConfigError, DataError, WeightsError
+from ..registry.own_code import is_own_code
 from ..registry.specs import ModelSpec, WeightsSpec, resolve
 from .anatomy import find_anatomy, get_layers
 from .head import Head, set_head
 from .layer import Layer
+from .state_dicts import check_state_dict
 from .trace import Recording
-from .weights import find_weights, load_strictly, load_weights, read_state_dict, weights_hash
+from .weights import find_weights, fitting, load_strictly, load_weights, read_state_dict, weights_hash
 from .weights_file import describe_file, split_final_head, split_learned
+
+_SIDE = 224  # of files of images, where nothing says another
 
 
 @dataclass(frozen=True)
@@ -66,28 +70,36 @@ def load_network(
     weights: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    size: int | None = None,
+    ema: bool | None = None,
     head: str | None = None,
 ) -> Network:
     """Build the model of ``spec`` and load its weights strictly.
 
     ``weights`` is a file, or the name of one of the spec's WeightsSpecs; by default those for ``dataset``, found under
-    ``data_dir/weights`` or packaged, else downloaded.
+    ``data_dir/weights`` or packaged, else downloaded; the user's own code may come with its weights. ``ema`` says which
+    of a checkpoint's weights (``read_state_dict``), ``size`` the side of the images, where it is not the weights' own.
     """
-    chosen = choose_weights(spec, dataset, data_dir, weights)
-    if chosen is None:
+    if weights is None and is_own_code(spec.name):
+        chosen, state, label = None, _own_weights(spec, len(images.classes)), "its own"
+    elif (chosen := choose_weights(spec, dataset, data_dir, weights)) is None:
         assert weights is not None
-        state, label = read_state_dict(Path(weights)), weights
+        state, label = read_state_dict(Path(weights), ema=ema), weights
         chosen = describe_file(Path(weights))
-        recipe = Preprocessing.of(chosen) if chosen else _recipe_for_file(spec, dataset, mean, std)
     else:
-        state, label, recipe = load_weights(chosen, data_dir), chosen.name, Preprocessing.of(chosen)
+        state, label = load_weights(chosen, data_dir), chosen.name
+    recipe = Preprocessing.of(chosen) if chosen else _recipe_for_file(spec, images, dataset, mean, std, size)
     state, learned = split_learned(state)
     state, final = split_final_head(state)
     outputs = chosen.num_classes if chosen is not None and chosen.num_classes else len(images.classes)
     module = resolve(spec.build)(outputs).eval()
-    load_strictly(module, state, label)
+    if spec.convert is not None and fitting(state, module.state_dict()) is None:
+        state = resolve(spec.convert)(state, outputs)
+    state = load_strictly(module, state, label)
     if mean is not None or std is not None:
         recipe = replace(recipe, mean=tuple(mean or recipe.mean), std=tuple(std or recipe.std))
+    if size is not None and size != recipe.size:
+        recipe = replace(recipe, size=size, resize=max(size, recipe.resize * size // recipe.size))
     return Network(
         name=spec.name,
         module=module,
@@ -108,30 +120,49 @@ def choose_weights(spec: ModelSpec, dataset: str, data_dir: Path, given: str | N
     named = {weights.name: weights for weights in spec.weights}
     if given is not None:
         return None if given not in named or Path(given).is_file() else named[given]
-    fitting = [weights for weights in spec.weights if weights.dataset == dataset]
-    if not fitting:
+    suited = [weights for weights in spec.weights if weights.dataset == dataset]
+    if not suited:
         known = ", ".join(sorted({w.dataset for w in spec.weights})) or "no dataset"
         raise WeightsError(
             f"{spec.name} has no weights for the dataset {dataset!r} (it has some for {known}). Give your own with "
             f"--weights FILE, or train some: ddeep train --model {spec.name} --dataset {dataset}"
         )
-    for weights in fitting:
+    for weights in suited:
         if weights.state is not None or find_weights(weights, data_dir, download=False) is not None:
             return weights
-    return fitting[0]
+    return suited[0]
+
+
+def _own_weights(spec: ModelSpec, classes: int) -> dict[str, Tensor]:
+    """The weights that a network of the user's own comes with; an error where they are random."""
+    once, again = (resolve(spec.build)(classes).state_dict() for _ in range(2))
+    if weights_hash(once) != weights_hash(again):
+        raise WeightsError(
+            f"{spec.name} has other weights each time it is built, so they are not trained. Give some with --weights "
+            f"FILE, or train: ddeep train --model {spec.name} --dataset NAME"
+        )
+    return check_state_dict(once, spec.name)
 
 
 def _recipe_for_file(
-    spec: ModelSpec, dataset: str, mean: Sequence[float] | None, std: Sequence[float] | None
+    spec: ModelSpec,
+    images: Images,
+    dataset: str,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    size: int | None,
 ) -> Preprocessing:
-    fitting = [weights for weights in spec.weights if weights.dataset == dataset] or list(spec.weights)
-    if fitting:
-        return Preprocessing.of(fitting[0])
+    known = [weights for weights in spec.weights if weights.dataset == dataset] or list(spec.weights)
+    if known:
+        return Preprocessing.of(known[0])
     if mean is None or std is None:
         raise ConfigError(
-            f"How were the weights' images preprocessed? {spec.name} does not say: give --mean and --std."
+            f"How were the weights' images preprocessed? {spec.name} does not say: give --mean and --std, and --size "
+            "if the network does not see images at their own size."
         )
-    raise ConfigError(f"{spec.name} does not say the image size its weights expect; add a WeightsSpec to its plugin.")
+    if size is None:
+        size = min(images.pixels.shape[1:3]) if isinstance(images, TensorImages) else _SIDE
+    return Preprocessing(tuple(mean), tuple(std), size, size)
 
 
 def _outputs(images: Images, weights: WeightsSpec | None, outputs: int, label: str) -> tuple[str, ...]:
@@ -149,7 +180,16 @@ def _outputs(images: Images, weights: WeightsSpec | None, outputs: int, label: s
 
 
 def with_parts(network: Network, recording: Recording) -> Network:
-    """Fill in the head and layer that the spec left out, and the layout of a layer it names, from a ``recording``."""
+    """Fill in the head and layer that the spec left out, and the layout of a layer it names, from a ``recording``.
+
+    Raises DataError where the network has other outputs than classes.
+    """
+    logits = recording.output
+    if isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[1] != len(network.classes):
+        raise DataError(
+            f"{network.name} gives {logits.shape[1]} logits, but there are {len(network.classes)} classes. Choose the "
+            "dataset it was trained on; a network of your own takes their number as num_classes."
+        )
     if network.layer is not None:
         named = get_layers(recording, [network.layer.name], network.layer.pool)
         network = replace(network, layer=named[0])

@@ -16,22 +16,28 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .. import console
 from ..errors import WeightsError
 from ..files.pickles import BoundsError, check_pickle
 from ..files.regular import open_regular
 
-_WRAPPERS = ("state_dict", "model_state_dict")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
+_AVERAGES = ("state_dict_ema", "model_ema", "model_state_dict_ema", "ema_state_dict", "ema")
+_NESTED = 4  # how deep wrappers may lie in each other
 _ZIP = b"PK\x03\x04"
 _LEGACY_PICKLES = 5  # before the numbers: what wrote them, where, the objects and their storages
 _TIED = 8  # how often a file may use its bytes: weights that layers share are there once
 
 
-def read_state_dict(path: Path | str) -> dict[str, Tensor]:
+def read_state_dict(path: Path | str, *, ema: bool | None = None) -> dict[str, Tensor]:
     """The tensors of a safetensors file or of a ``torch.save`` checkpoint, on the CPU, by parameter name.
 
-    A state dict inside ``state_dict`` or ``model_state_dict`` is taken out, and the prefix ``module.`` that
-    DataParallel leaves is removed. Raises WeightsError for a file that is missing, damaged, not a checkpoint, would run
-    code, or holds NaN, infinities or tensors larger than itself.
+    A state dict inside ``state_dict``, ``model`` and the like is taken out, and the prefix ``module.`` that
+    DataParallel leaves is removed. Where the weights' moving average is there, too (``model_ema``, ``state_dict_ema``,
+    …), it is taken, and a note says so; ``ema`` asks for it, or for the weights themselves.
+
+    Raises WeightsError for a file that is missing, damaged, not a checkpoint, would run code, or holds NaN, infinities
+    or tensors larger than itself.
     """
     path = Path(path)
     if not path.exists():
@@ -44,7 +50,7 @@ def read_state_dict(path: Path | str) -> dict[str, Tensor]:
         raise WeightsError(f"Cannot read {path}: {error.strerror or error}.") from error
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a whole safetensors file ({error}). Copy or download it again.") from error
-    return check_state_dict(_bounded(_unwrapped(loaded, path), path), str(path))
+    return check_state_dict(_bounded(_unwrapped(loaded, path, ema), path), str(path))
 
 
 def _bounded(state: Mapping[Any, Any], path: Path) -> Mapping[Any, Any]:
@@ -148,14 +154,26 @@ def _damaged(path: Path) -> WeightsError:
     return WeightsError(f"{path} is damaged or not a checkpoint. Copy or download it again.")
 
 
-def _unwrapped(loaded: Any, path: Path) -> Mapping[Any, Any]:
+def _unwrapped(loaded: Any, path: Path, ema: bool | None) -> Mapping[Any, Any]:
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a state dict.")
-    for key in _WRAPPERS:
-        if isinstance(loaded.get(key), Mapping):
-            inner: Mapping[Any, Any] = loaded[key]
-            return inner
-    if not any(isinstance(value, Tensor) for value in loaded.values()):
+    averaged, wrapped = None, False
+    for _ in range(_NESTED):
+        own = next((key for key in _WRAPPERS if isinstance(loaded.get(key), Mapping)), None)
+        average = next((key for key in _AVERAGES if isinstance(loaded.get(key), Mapping)), None)
+        key = average if average is not None and (ema is not False or own is None) else own
+        if key is None:
+            break
+        averaged, wrapped = averaged or (key if key == average else None), True
+        if average is not None and own is not None and ema is None:
+            console.note(f"{path}: read {average!r}, the moving average of the weights; --no-ema reads {own!r}.")
+        inner: Mapping[Any, Any] = loaded[key]
+        loaded = inner
+    if ema is not None and ema != (averaged is not None):
+        there = f"only their average, {averaged!r}" if averaged else "no moving average of its weights"
+        raise WeightsError(f"{path} holds {there}. Leave out {'--ema' if ema else '--no-ema'}.")
+    if not any(isinstance(value, Tensor) for value in loaded.values()) and (loaded or not wrapped):
         keys = ", ".join(_shown(key).strip("'") for key in list(loaded)[:5]) or "nothing"
         raise WeightsError(f"{path} holds {keys}, but no tensors: give a state dict, alone or under 'state_dict'.")
-    return loaded
+    whole: Mapping[Any, Any] = loaded
+    return whole

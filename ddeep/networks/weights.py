@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
+from .. import console
 from ..errors import WeightsError
 from ..files.atomic import sha256_of
 from ..files.downloads import DownloadError, matches
@@ -23,6 +24,10 @@ from .state_dicts import check_state_dict, read_state_dict
 __all__ = ["find_weights", "load_strictly", "load_weights", "read_state_dict", "weights_hash"]
 
 _LISTED = 5
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+_COUNTER = ".num_batches_tracked"
+_LEFTOVERS = ("n_averaged", "total_ops", "total_params", "num_batches_tracked")
+_AUXILIARY = re.compile(r"(aux\d?|aux_?logits|aux_head|aux_classifier)\.", re.IGNORECASE)
 
 
 def load_weights(weights: WeightsSpec, data_dir: Path) -> dict[str, Tensor]:
@@ -64,13 +69,16 @@ def find_weights(weights: WeightsSpec, data_dir: Path, *, download: bool = True)
         raise WeightsError(f"{error} Put the file at {path}, or give one with --weights FILE.") from error
 
 
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], label: str = "The weights") -> None:
-    """Copy ``state`` into ``module``: every name and shape must fit, or WeightsError lists what does not.
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], label: str = "The weights") -> dict[str, Tensor]:
+    """Copy ``state`` into ``module`` and return what was copied: every name and shape must fit, or WeightsError lists
+    what does not.
 
-    Only the batch counters of batch norms may be missing: they are newer than many published weights, and unused.
+    Names may carry the prefixes of wrappers (see ``fitting``). Only the batch counters of batch norms may be missing:
+    they are newer than many published weights, and unused.
     """
     wanted = module.state_dict()
-    missing = [name for name in wanted if name not in state and not name.endswith(".num_batches_tracked")]
+    state = fitting(state, wanted) or dict(state)
+    missing = [name for name in wanted if name not in state and not name.endswith(_COUNTER)]
     unexpected = [name for name in state if name not in wanted]
     unfit = [
         f"{name} is {_shown(state[name])}, not {_shown(tensor)}"
@@ -89,6 +97,31 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], label: str = "
         )
     counters = {name: tensor for name, tensor in wanted.items() if name not in state}
     module.load_state_dict({**state, **counters}, strict=True)
+    return state
+
+
+def fitting(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """``state`` by the names of ``wanted``; None where no prefix makes its names fit.
+
+    The prefixes of wrappers (``module.``, ``_orig_mod.``, ``model.``, ``net.``) go in whatever order they are nested;
+    what training leaves beside weights (counters, floating-point operations) and auxiliary heads that the network does
+    not have are left out.
+    """
+    left = dict(state)
+    while True:
+        unknown = [name for name in left if name not in wanted]
+        spare = [name for name in unknown if name.rpartition(".")[2] in _LEFTOVERS or _AUXILIARY.match(name)]
+        kept = {name: tensor for name, tensor in left.items() if name not in spare}
+        if kept.keys() <= wanted.keys() and all(name in kept or name.endswith(_COUNTER) for name in wanted):
+            heads = sorted({name.partition(".")[0] for name in spare if _AUXILIARY.match(name)})
+            if heads:
+                console.note(f"Auxiliary heads, which serve training alone, were left out: {', '.join(heads)}.")
+            return kept
+        prefix = next((p for p in _PREFIXES if any(name.startswith(p) for name in left)), "")
+        inside = [name for name in left if not name.startswith(prefix)] if prefix else list(left)
+        if any(name.rpartition(".")[2] not in _LEFTOVERS for name in inside):
+            return None
+        left = {name.removeprefix(prefix): tensor for name, tensor in left.items() if name.startswith(prefix)}
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:

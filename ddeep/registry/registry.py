@@ -21,6 +21,7 @@ from .discovery import (
     load_plugin,
     normalized,
 )
+from .own_code import is_own_code, own_model
 from .specs import DatasetSpec, MetricSpec, ModelFamily, ModelSpec, RegularizerSpec, Spec, StrategySpec, resolve
 
 __all__ = ["Catalog", "PluginRecord", "PluginWarning", "Registry", "registry"]
@@ -34,6 +35,9 @@ _PLURALS = {
     "metric": "metrics",
     "regularizer": "regularizers",
 }
+
+
+_OWN = " A network of your own is --model FILE.py:NAME or --model package.module:NAME."
 
 
 class PluginWarning(UserWarning):
@@ -132,11 +136,13 @@ class Registry:
     @overload
     def find(self, kind: Literal["regularizer"], name: str) -> RegularizerSpec: ...
     def find(self, kind: str, name: str) -> Spec:
-        """The spec of that name, ``"timm/resnet18"`` through the family ``timm``.
+        """The spec of that name, ``"timm/resnet18"`` through the family ``timm``, ``"FILE.py:NAME"`` of one's own code.
 
         Raises PluginError where nobody or more than one plugin provides it.
         """
         catalog = self.catalog(_PLURALS[kind])
+        if kind == "model" and name not in catalog and is_own_code(name):
+            return own_model(name)
         prefix, slash, member = name.partition("/")
         spec = catalog.get(prefix if slash else name)
         if isinstance(spec, ModelFamily) and member:
@@ -171,7 +177,7 @@ class Registry:
         missing = f" Perhaps it belongs to a plugin that was not loaded: {'; '.join(lost)}." if lost else ""
         raise PluginError(
             f"No {kind} is called {name!r}.{suggestion(name, known)} "
-            f"See them all with: ddeep list {_PLURALS[kind]}{pattern}.{missing}"
+            f"See them all with: ddeep list {_PLURALS[kind]}{pattern}.{_OWN if kind == 'model' else ''}{missing}"
         )
 
 

@@ -81,9 +81,12 @@ class ModelSpec(Spec):
 
     ``head`` is the final ``nn.Linear`` and ``layer`` the submodule whose pooled output feeds it, both dotted names;
     left out, they are found by tracing. ``pool`` says how the layer's output becomes one number per filter.
+    Where ``build`` rewrites a library's network, ``convert(state, num_classes)`` makes a checkpoint of the library's
+    one of it.
     """
 
     build: Reference = field(kw_only=True)
+    convert: Reference | None = field(default=None, kw_only=True)
     head: str | None = field(default=None, kw_only=True)
     layer: str | None = field(default=None, kw_only=True)
     pool: Pool = field(default="mean", kw_only=True)

@@ -179,7 +179,7 @@ def _keeps_to_its_flags(spec: StrategySpec, _data_dir: Path) -> None:
         "add gradients=True to the spec, so that users know it costs a backward pass",
     )
     evidence = toy.evidence([*statistics, *COMMON])
-    expected = choice(resolve(spec.select)(evidence, _K, toy.context()), evidence, _K)
+    expected = choice(_answer(spec, evidence, _K, toy.context()), evidence, _K)
     if not spec.learned:
         _works_without(spec, replace(evidence, responses=None, labels=None), toy.context(), expected, "learned")
     if not spec.head_only:
@@ -198,7 +198,7 @@ def _works_without(
         "needs": ("the statistics it does not declare", "return them from `needs`"),
     }[flag]
     try:
-        found = choice(resolve(spec.select)(evidence, _K, context), evidence, _K)
+        found = choice(_answer(spec, evidence, _K, context), evidence, _K)
     except Exception as error:
         broken_unless(False, f"Without {what} it fails ({type(error).__name__}: {error})", f"{fix}, or do without them")
     else:

@@ -12,7 +12,7 @@ from timm.models import PretrainedCfg, get_pretrained_cfg, is_model, list_pretra
 from torch import Tensor, nn
 from torch.nn import ModuleList
 
-from ddeep.plugin import Interpolation, ModelSpec, WeightsError, WeightsSpec, offline
+from ddeep.plugin import Interpolation, ModelSpec, WeightsError, WeightsSpec, load_strictly, offline
 
 from .one_head import with_one_linear_head
 
@@ -43,6 +43,7 @@ def spec(member: str) -> ModelSpec:
         summary=f"{architecture} of timm",
         source=f"timm {timm.__version__}",
         build=partial(build, architecture),
+        convert=partial(convert, architecture),
         weights=weights,
         dataset=weights[0].dataset if weights else "imagenet",
         k=64,
@@ -52,6 +53,13 @@ def spec(member: str) -> ModelSpec:
 def build(name: str, num_classes: int, **options: Any) -> nn.Module:
     """The architecture with fresh weights, its head one linear layer where that can be had."""
     return _with_linear_head(timm.create_model(name, num_classes=num_classes, **options))
+
+
+def convert(name: str, state: dict[str, Tensor], num_classes: int) -> dict[str, Tensor]:
+    """A checkpoint of timm's own architecture as one of the network that ``build`` makes of it."""
+    module = timm.create_model(name, num_classes=num_classes)
+    load_strictly(module, state, f"The weights for timm's {name}")
+    return _with_linear_head(module).state_dict()
 
 
 def pretrained_state(name: str) -> dict[str, Tensor]:

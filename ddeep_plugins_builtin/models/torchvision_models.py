@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def spec(member: str) -> ModelSpec:
         summary=f"{member} of torchvision",
         source=f"torchvision {torchvision.__version__}",
         build=partial(build, member),
+        convert=_without_dots if member.startswith("densenet") else None,
         weights=tuple(_weights(member, weights) for weights in chosen),
         dataset="imagenet",
         k=64,
@@ -59,6 +61,11 @@ def build(name: str, num_classes: int) -> nn.Module:
         # Its last ReLU is a function, which no hook sees. Another one in front of it changes nothing.
         module.features.add_module("relu5", nn.ReLU(inplace=True))
     return module
+
+
+def _without_dots(state: dict[str, Tensor], num_classes: int) -> dict[str, Tensor]:  # noqa: ARG001
+    """The names of old DenseNet checkpoints, the published ones among them, as torchvision has them now."""
+    return {re.sub(r"(norm|relu|conv)\.([12])\.", r"\1\2.", name): tensor for name, tensor in state.items()}
 
 
 def resnet50(num_classes: int) -> nn.Module:

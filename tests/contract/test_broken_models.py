@@ -50,7 +50,7 @@ class Counting(Net):
 
 class Auxiliary(Net):
     def forward(self, x: Tensor) -> Any:
-        return (super().forward(x), x) if self.training else super().forward(x)
+        return (super().forward(x)[:, 1:], x) if self.training else super().forward(x)
 
 
 class Detached(Net):
@@ -61,6 +61,11 @@ class Detached(Net):
 class Largest(Net):
     def forward(self, x: Tensor) -> Any:
         return self.head(self.body(x).amax((2, 3)))
+
+
+class Twice(Net):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x.flip(2)) * 0 + super().forward(x)
 
 
 def net_weights(**changes: Any) -> WeightsSpec:
@@ -81,12 +86,12 @@ GOOD_MODEL = ModelSpec(
         ({"build": OfTheBatch}, "each image is judged by itself", "training mode only"),
         ({"build": Noisy}, "a pass changes nothing and can be repeated", "no noise"),
         ({"build": Counting}, "a pass changes nothing and can be repeated", "calls"),
-        ({"build": Auxiliary}, "it trains", "auxiliary heads"),
+        ({"build": Auxiliary}, "it trains", "return the logits (N, C) first"),
         ({"build": Detached}, "it trains", "gradients"),
         ({"layer": "body.1"}, "its layer, pooled, feeds its head", "pooled output"),
         ({"head": "body.0"}, "its layer, pooled, feeds its head", "nn.Linear"),
         ({"build": Largest}, "its layer, pooled, feeds its head", "pooled output"),
-        ({"build": Largest, "layer": None}, "its layer, pooled, feeds its head", "name them"),
+        ({"build": Twice, "layer": None}, "its layer, pooled, feeds its head", "name them"),
         ({"dataset": "cifar11"}, "its weights are described", "name one of"),
         ({"weights": (net_weights(state=None),)}, "its weights are described", "file, url"),
         ({"weights": (net_weights(state=None, url="http://a/b.pt"),)}, "its weights are described", "https"),

@@ -112,7 +112,7 @@ def test_the_pickle_in_this_test_is_a_real_one(tmp_path):
     [
         ({"state_dict": STATE, "args": argparse.Namespace(lr=0.1)}, r"more than tensors \(argparse\.Namespace\)"),
         (nn.Linear(2, 2), r"more than tensors \(torch\.nn\.modules\.linear\.Linear\).*model\.state_dict"),
-        ({"epoch": 3, "model": STATE}, r"holds epoch, model, but no tensors"),
+        ({"epoch": 3, "generator": STATE}, r"holds epoch, generator, but no tensors"),
         ({"a": torch.ones(2), "b": "text"}, r"entry 'b' is a str"),
         ({3: torch.ones(2)}, r"entry 3 is a Tensor"),
         ([torch.ones(2)], r"holds a list"),

@@ -47,12 +47,20 @@ class RecipeOfImagesConfig(Settings):
 class NetworkConfig(SeedConfig, DeviceConfig, RecipeOfImagesConfig, DataConfig):
     """What every command that examines networks must know, but for their weights."""
 
-    model: str | None = option(None, EXAMINE, "Architecture: `ddeep list models`.", complete="models")
+    model: str | None = option(
+        None, EXAMINE, "Architecture: `ddeep list models`; or code of your own, FILE.py:NAME.", complete="models"
+    )
     responses: Path | None = option(
         None, EXAMINE, "In place of model and images: a file of responses (safetensors, or a folder of .npy)."
     )
     dataset: str | None = option(
         None, EXAMINE, "Images: `ddeep list datasets` (default: the model's own).", complete="datasets"
+    )
+    size: int | None = option(
+        None, EXAMINE, "Side of the images the network sees (default: the weights' or the images' own).", ge=1, le=2048
+    )
+    ema: bool | None = option(
+        None, EXAMINE, "Of a checkpoint with both, read the weights' moving average, or not (default: the average)."
     )
     head: str | None = option(None, EXAMINE, "Dotted name of the final linear layer (default: found).")
     precision: Literal["fp32", "bf16"] = option("fp32", COMPUTE, "fp32 or bf16.")

@@ -71,7 +71,9 @@ class TrainConfig(RecipeConfig, RecipeOfImagesConfig, DataConfig):
     their preprocessing, and takes the fine-tuning recipe for what is left out.
     """
 
-    model: str = option(..., EXAMINE, "Architecture: `ddeep list models`.", complete="models")
+    model: str = option(
+        ..., EXAMINE, "Architecture: `ddeep list models`; or code of your own, FILE.py:NAME.", complete="models"
+    )
     dataset: str = option(..., EXAMINE, "Images: `ddeep list datasets`.", complete="datasets")
     pretrained: bool = option(False, EXAMINE, "Start from trained weights, with the recipe of fine-tuning.")
     weights: str | None = option(None, EXAMINE, "With --pretrained: a weights file, or the name of the model's own.")
