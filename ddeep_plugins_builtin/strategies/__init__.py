@@ -52,6 +52,28 @@ def ddeep_strategies() -> Iterator[StrategySpec]:
         learned=True,
     )
     yield _strategy(
+        "sldd",
+        "a pool of 50 filters for all classes, and the k·C largest weights of an elastic-net head on it",
+        "Norrenbrock et al., Take 5: Interpretable image classification with a handful of features, arXiv 2303.13166",
+        needs=False,
+        all_k=True,
+        learned=True,
+    )
+    yield _strategy(
+        "q-senn",
+        "filters as of sldd, with a head of weights 1, 0 and -1 times one magnitude",
+        "Norrenbrock et al., Q-SENN: Quantized self-explaining neural networks, AAAI 2024",
+        needs=False,
+        all_k=True,
+        learned=True,
+    )
+    yield _strategy(
+        "qpm",
+        "a pool of 50 filters, and k of it for each class, of large correlation and small redundancy; with a bound",
+        "Norrenbrock et al., QPM: Discrete optimization for globally interpretable image classification, ICLR 2025",
+        per_k=True,
+    )
+    yield _strategy(
         "pruned-refit",
         "filters of all classes chosen jointly: a fitted head pruned, then improved by swaps",
         "ddeep; optimal brain surgeon: Hassibi & Stork, NIPS 1992; targets: Hinton et al., arXiv 1503.02531",

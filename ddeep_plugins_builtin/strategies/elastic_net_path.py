@@ -92,6 +92,11 @@ class Problem:
         rows = F.pad(inputs.double() if inputs.numel() * classes <= EXACT else inputs, (0, 1), value=1.0)
         return cls(rows, labels, classes, rows.T @ rows / len(rows))
 
+    def among(self, columns: Int64[Tensor, " m"]) -> Problem:
+        """The same problem with some of the filters alone; ``columns`` ends with that of ones."""
+        gram = self.gram[columns[:, None], columns]
+        return Problem(self.rows[:, columns].contiguous(), self.labels, self.classes, gram)
+
     def start(self) -> Table:
         """No weights: the biases are the logarithms of the classes' shares of the images."""
         weight = self.rows.new_zeros(self.classes, self.rows.shape[1])
@@ -150,7 +155,9 @@ def penalty(weight: Table, strength: float) -> float:
     return strength * (ALPHA * inner.abs().sum() + (1 - ALPHA) / 2 * inner.square().sum()).item()
 
 
-def solve(problem: Problem, point: Point, strength: float, active: Bool[Tensor, "p k1"]) -> Point:
+def solve(
+    problem: Problem, point: Point, strength: float, active: Bool[Tensor, "p k1"], tolerance: float | None = None
+) -> Point:
     """The minimum at ``strength``, from ``point``, among weights that are ``active`` or turn out to violate.
 
     Every step goes on a bit in the direction of the last (Nesterov's momentum), and starts anew where that is no lower.
@@ -158,9 +165,10 @@ def solve(problem: Problem, point: Point, strength: float, active: Bool[Tensor, 
     active = active | (point.weight != 0)
     active[:, -1] = True
     last, pace = point.weight, 1.0
+    enough = (TOLERANCE if tolerance is None else tolerance) * ALPHA * strength
     for _ in range(MOST_STEPS):
         wrong = violations(point, strength)
-        if wrong.max() <= TOLERANCE * ALPHA * strength:
+        if wrong.max() <= enough:
             break
         active |= wrong > 0
         target = centred(Model.of(problem, point, active).minimum(point, strength))
