@@ -46,7 +46,10 @@ def compare(given: dict[str, Any], config: ConfigOption = None, as_json: JsonOpt
 def _show(document: dict[str, Any], table: tuple[list[str], list[list[Any]]]) -> None:
     console.table(f"{document['model']} on {document['dataset']}", *table)
     console.say()
-    console.say(f"{'p':18} share of random selections at least as accurate before a refit, the selection counted along")
+    refitted = any(row["refit_p_value"] is not None for row in document["rows"])
+    when = "after a refit as well" if refitted else "before a refit"
+    console.say(f"{'to best':18} points less than the best of its k; alike: cannot be told from it on these images")
+    console.say(f"{'p':18} share of random selections at least as accurate {when}, the selection counted along")
     console.say(f"{'gap':18} accuracy of a class with noise at all other filters, less that with noise at its own")
     console.say(f"{'filters':18} how many different ones the classes have selected")
     console.say()

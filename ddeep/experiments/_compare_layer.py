@@ -17,8 +17,10 @@ from ..evidence.context import Context
 from ..evidence.evidence import Evidence
 from ..heads.ablation import essentiality_all
 from ..heads.accuracy import predict
-from ..heads.null import accuracy_intervals, decomposed_right, p_value, random_masks
+from ..heads.null import decomposed_right, p_value, random_masks
+from ..heads.paired import accuracy_intervals
 from ..heads.penalty import fit
+from ..heads.refit import L2, refit_all
 from ..networks.head import Head
 from ..provenance import Timings
 from ..registry.specs import MetricSpec, StrategySpec
@@ -28,8 +30,11 @@ from ..selections.measure import SplitEvidence, always_measured, headline, measu
 from ..selections.select import Answer, check_k, choice, needed, score
 from ..selections.selection import Selection
 from ..statistics.statistic import Statistic
+from ._standing import STANDING, add_standing
 
 DRAWS = 200  # random selections that make the null
+REFIT_DRAWS = 20  # of those, the ones that are refitted, too
+REFIT_NUMBERS = 2**31  # images × classes × filters beyond which none are: a refit takes minutes there
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,9 @@ def compare_cells(
         if refit:
             with timings.phase("refit"):
                 judge.add_refit(rows, l2)
+            with timings.phase("null"):
+                judge.add_refit_null(rows, nulls)
+        judge.add_standing(rows)
     with timings.phase("agreement"):
         agreements = [_agreement(cells, k) for k in dict.fromkeys(cell.k for cell in cells)]
     return {"rows": rows, "null": nulls, "agreement": agreements}
@@ -147,7 +155,7 @@ def _describe(cell: Cell, train: Evidence) -> dict[str, Any]:
         "distinct_filters": len({j for row in cell.selection.filters for j in row}),
         "filters": train.filters,
         **dict.fromkeys(("decomposed", "decomposed_interval", "null_mean", "p_value", "learned", "learned_interval")),
-        **dict.fromkeys(("refit", "refit_interval", "refit_l2", "refit_kept")),
+        **dict.fromkeys(("refit", "refit_interval", "refit_l2", "refit_kept", "refit_p_value", *STANDING)),
         **dict.fromkeys(("essentiality_gap", "essentiality_spread")),
         "seconds": round(cell.seconds, 4),
     }
@@ -175,17 +183,26 @@ class _Judge:
         self.train, self.test, self.head, self.context = evidence.train, evidence.of_test(), head, context
         self.responses, self.labels = self.test.cached_responses()
         self.masks, self.whose = torch.unique(masks, dim=0, return_inverse=True)
+        self.outcomes: Bool[Tensor, "h n"] = torch.zeros(0, len(self.labels), dtype=torch.bool)  # of the latest stage
 
-    def _right(self, heads: Sequence[Head]) -> Int64[Tensor, " h"]:
-        """Test images that each head gets right."""
-        return torch.stack([(predict(self.responses, *head) == self.labels).sum() for head in heads])
+    def _right(self, heads: Sequence[Head]) -> Bool[Tensor, "h n"]:
+        """Which test images each head gets right."""
+        return torch.stack([predict(self.responses, *head) == self.labels for head in heads])
 
-    def _add_accuracies(self, rows: list[dict[str, Any]], name: str, right: Int64[Tensor, " h"]) -> None:
-        images = len(self.labels)
-        intervals = accuracy_intervals(right, images).tolist()
+    def _add_accuracies(self, rows: list[dict[str, Any]], name: str, right: Bool[Tensor, "h n"]) -> None:
+        self.outcomes, images = right, len(self.labels)
+        counts = right.sum(1)
+        intervals = accuracy_intervals(counts, images).tolist()
         for row, own in zip(rows, self.whose.tolist(), strict=True):
-            row[name] = 100 * int(right[own]) / images
+            row[name] = 100 * int(counts[own]) / images
             row[f"{name}_interval"] = intervals[own]
+
+    def add_standing(self, rows: list[dict[str, Any]]) -> None:
+        """How the rows of each k differ from the best and from the full network, by the stage they are ranked by."""
+        (full,) = self._right([self.head])
+        for k in dict.fromkeys(row["k"] for row in rows):
+            at = [number for number, row in enumerate(rows) if row["k"] == k]
+            add_standing([rows[i] for i in at], self.outcomes[self.whose[at]], full, self.context.seed)
 
     def add_decomposed(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Accuracies of the decomposed heads, and how random selections of the same sizes compare; the nulls."""
@@ -199,7 +216,7 @@ class _Judge:
                 drawn = random_masks(sizes, self.masks.shape[2], DRAWS, self.context.generator())
                 found[sizes] = decomposed_right(self.responses, self.labels, self.head, drawn)
             row["null_mean"] = 100 * found[sizes].double().mean().item() / images
-            row["p_value"] = p_value(int(right[own]), found[sizes])
+            row["p_value"] = p_value(int(right[own].sum()), found[sizes])
         return [_null(sizes, 100 * null.double() / images) for sizes, null in found.items()]
 
     def add_learned(self, rows: list[dict[str, Any]], cells: Sequence[Cell]) -> None:
@@ -207,8 +224,8 @@ class _Judge:
         for row, selection in zip(rows, (cell.selection for cell in cells), strict=True):
             if selection.head is not None:
                 right = self._right([selection.learned_head(self.head)])
-                row["learned"] = 100 * int(right) / len(self.labels)
-                row["learned_interval"] = accuracy_intervals(right, len(self.labels))[0].tolist()
+                row["learned"] = 100 * int(right.sum()) / len(self.labels)
+                row["learned_interval"] = accuracy_intervals(right.sum(1), len(self.labels))[0].tolist()
 
     def add_essentiality(self, rows: list[dict[str, Any]]) -> None:
         """Percent of a class lost with noise at its filters beyond that lost with noise at all others."""
@@ -228,6 +245,22 @@ class _Judge:
             _, penalty = fitted[own]
             row["refit_l2"], row["refit_kept"] = penalty.l2, penalty.kept
 
+    def add_refit_null(self, rows: list[dict[str, Any]], nulls: list[dict[str, Any]]) -> None:
+        """How random selections of the same sizes compare after the refit, at the median of these rows' penalties."""
+        responses, labels = self.train.cached_responses()
+        if responses.numel() * len(self.head.bias) > REFIT_NUMBERS:
+            return
+        sizes = [tuple(mask.sum(1).tolist()) for mask in self.masks]
+        for at, null in zip(dict.fromkeys(sizes[own] for own in self.whose.tolist()), nulls, strict=True):
+            own = [row for row, whose in zip(rows, self.whose.tolist(), strict=True) if sizes[whose] == at]
+            l2 = sorted(row["refit_l2"] or L2 for row in own)[len(own) // 2]
+            drawn = random_masks(at, self.masks.shape[2], REFIT_DRAWS, self.context.generator())
+            fitted = refit_all(responses, labels, *self.head, drawn, l2=l2)
+            right = self._right([one.head for one in fitted]).sum(1)
+            null["refit"], null["refit_l2"] = (100 * right.double() / len(self.labels)).tolist(), l2
+            for row in own:
+                row["refit_p_value"] = p_value(round(row["refit"] * len(self.labels) / 100), right)
+
 
 def _null(sizes: tuple[int, ...], percent: Float[Tensor, " d"]) -> dict[str, Any]:
     low, middle, high = torch.quantile(percent, torch.tensor([0.025, 0.5, 0.975], dtype=percent.dtype)).tolist()
@@ -238,6 +271,8 @@ def _null(sizes: tuple[int, ...], percent: Float[Tensor, " d"]) -> dict[str, Any
         "std": percent.std().item(),
         "quantiles": {"0.025": low, "0.5": middle, "0.975": high},
         "decomposed": percent.tolist(),
+        "refit": None,
+        "refit_l2": None,
     }
 
 

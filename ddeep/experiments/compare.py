@@ -12,7 +12,7 @@ from ..evidence.evidence import Evidence
 from ..evidence.replay import context_at
 from ..evidence.store import gather
 from ..evidence.subject import Subject
-from ..heads.null import accuracy_intervals
+from ..heads.paired import accuracy_intervals
 from ..networks.layer import Layer
 from ..provenance import Timings
 from ..registry.registry import registry

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from scipy.stats import binom
-from torch import Tensor, tensor
+from torch import Tensor
 
 from ..networks.head import Head
 
@@ -42,19 +41,3 @@ def decomposed_right(
 def p_value(right: int, null: Int64[Tensor, " d"]) -> float:
     """Share of random selections at least as good, the one at hand counted among them (Phipson & Smyth 2010)."""
     return (1 + int((null >= right).sum())) / (1 + len(null))
-
-
-LEVEL = 0.95
-
-
-def accuracy_intervals(right: Int64[Tensor, " h"], images: int, level: float = LEVEL) -> Float[Tensor, "h 2"]:
-    """Percentile bootstrap intervals, in percent, of accuracies with ``right`` of ``images`` classified correctly.
-
-    Drawing N images with replacement from N of which R are right gives a binomial number of right ones, of share R/N:
-    the bootstrap's distribution is known exactly, so nothing need be drawn (Efron & Tibshirani, An Introduction to the
-    Bootstrap, 1993, section 5.3 and chapter 13). Without width where all images are right, or none.
-    """
-    share = right.double().numpy() / images
-    tail = (1 - level) / 2
-    ends = [100 * binom.ppf(quantile, images, share) / images for quantile in (tail, 1 - tail)]
-    return tensor(list(zip(*ends, strict=True)), dtype=right.double().dtype).view(-1, 2)

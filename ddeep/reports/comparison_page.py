@@ -29,12 +29,13 @@ class Column(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The most accurate row of a stage."""
+    """The most accurate row of a stage, and the strategies that cannot be told from it at its k."""
 
     stage: str
     strategy: str
     k: str
     value: str
+    alike: str
 
 
 def read_comparison(folder: Path) -> dict[str, Any]:
@@ -114,8 +115,17 @@ def _bests(rows: list[dict[str, Any]]) -> list[Best]:
         judged = [row for row in rows if row.get(stage) is not None]
         if judged:
             best = max(judged, key=lambda row: row[stage])
-            found.append(Best(stage, best["strategy"], _k(best["k"]), number(best[stage])))
+            found.append(Best(stage, best["strategy"], _k(best["k"]), number(best[stage]), _alike(best, rows)))
     return found
+
+
+def _alike(best: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """The other strategies that cannot be told from the best of this row's k; empty where it is alone, or not best."""
+    place = [best[name] for name in ("weights", "layer", "k")]
+    here = [row for row in rows if [row[name] for name in ("weights", "layer", "k")] == place]
+    if best.get("best_difference") is not None or not best.get("best_alike"):
+        return ""
+    return ", ".join(row["strategy"] for row in here if row is not best and row.get("best_alike"))
 
 
 def _agreements(document: dict[str, Any], strategies: list[str]) -> list[tuple[str, Heat, Heat]]:

@@ -50,6 +50,16 @@ class _Row(_Part):
     refit_interval: _Ends | None
     refit_l2: float | None = None
     refit_kept: Literal["refit", "decomposed"] | None = None
+    refit_p_value: float | None = None
+    best_difference: float | None = None
+    best_difference_interval: _Ends | None = None
+    best_p: float | None = None
+    best_p_holm: float | None = None
+    best_alike: bool | None = None
+    full_difference: float | None = None
+    full_difference_interval: _Ends | None = None
+    full_p: float | None = None
+    full_p_holm: float | None = None
     p_value: float | None
     essentiality_gap: float | None
     metrics: dict[str, Any]
@@ -166,6 +176,16 @@ FIELDS = (
     "refit_interval",
     "refit_l2",
     "refit_kept",
+    "refit_p_value",
+    "best_difference",
+    "best_difference_interval",
+    "best_p",
+    "best_p_holm",
+    "best_alike",
+    "full_difference",
+    "full_difference_interval",
+    "full_p",
+    "full_p_holm",
     "essentiality_gap",
     "essentiality_spread",
     "seconds",
@@ -215,14 +235,17 @@ def table_of(document: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     measured = metric_columns(document)
     stages = [name for name in ("refit", "learned", "decomposed") if any(row.get(name) is not None for row in rows)]
     accuracies = [title for stage in stages for title in _TITLES[stage]]
-    columns = [*several, "k", "strategy", *accuracies, "p", *measured, "gap %", "filters"]
+    standing = ["to best"] if any(row.get("best_alike") is not None for row in rows) else []
+    p_name = "refit_p_value" if any(row.get("refit_p_value") is not None for row in rows) else "p_value"
+    columns = [*several, "k", "strategy", *accuracies, *standing, "p", *measured, "gap %", "filters"]
     return columns, [
         [
             *(row[name] for name in several),
             row["k"],
             row["strategy"],
             *(cell for stage in stages for cell in _accuracy(row, stage)),
-            _shown(row["p_value"], ".3f"),
+            *(_standing(row) for _ in standing),
+            _shown(row.get(p_name), ".3f"),
             *(_shown(row[name], ".4f") for name in measured),
             _shown(row["essentiality_gap"], ".1f"),
             row["distinct_filters"],
@@ -238,6 +261,15 @@ _TITLES = {"refit": ["refit %", "95 %"], "learned": ["learned %"], "decomposed":
 def _accuracy(row: dict[str, Any], stage: str) -> list[str | None]:
     """The cells below the stage's titles."""
     return [_shown(row.get(stage), ".2f"), _interval(row.get(f"{stage}_interval"))][: len(_TITLES[stage])]
+
+
+def _standing(row: dict[str, Any]) -> str | None:
+    """Points less than the best of the k, and whether that can be told from nothing."""
+    if row.get("best_alike") is None:
+        return None
+    if row["best_difference"] is None:
+        return "best"
+    return f"{row['best_difference']:+.2f}" + (" alike" if row["best_alike"] else "")
 
 
 def _shown(value: int | float | None, form: str) -> str | None:

@@ -11,7 +11,15 @@ from torch import nn
 
 from ddeep.errors import ConfigError
 from ddeep.evidence.context import Context
-from ddeep.experiments._compare_layer import DRAWS, Cell, Skipped, compare_cells, find_candidates, select_all
+from ddeep.experiments._compare_layer import (
+    DRAWS,
+    REFIT_DRAWS,
+    Cell,
+    Skipped,
+    compare_cells,
+    find_candidates,
+    select_all,
+)
 from ddeep.heads.ablation import essentiality
 from ddeep.heads.accuracy import predict
 from ddeep.heads.refit import refit
@@ -115,6 +123,30 @@ def test_every_size_has_its_null(compared: dict[str, Any]) -> None:
         assert row["null_mean"] == pytest.approx(sum(drawn) / DRAWS)
         assert row["p_value"] == (1 + sum(value >= row["decomposed"] - 1e-9 for value in drawn)) / (1 + DRAWS)
         assert nulls[size]["quantiles"]["0.025"] <= nulls[size]["quantiles"]["0.5"] <= max(drawn)
+
+
+def test_the_refit_has_a_null_too(compared: dict[str, Any]) -> None:
+    nulls = {json.dumps(null["filters_per_class"]): null for null in compared["null"]}
+    for row, size in zip(compared["rows"], ("2", "2", "3", "[1, 3, 2, 3]"), strict=True):
+        drawn = nulls[size]["refit"]
+        assert len(drawn) == REFIT_DRAWS
+        assert nulls[size]["refit_l2"] == 1e-4
+        assert row["refit_p_value"] == (1 + sum(value >= row["refit"] - 1e-9 for value in drawn)) / (1 + REFIT_DRAWS)
+
+
+def test_rows_stand_against_the_best_of_their_k(
+    compared: dict[str, Any], context: Context, evidence: SplitEvidence
+) -> None:
+    responses, labels = evidence.of_test().cached_responses()
+    full = 100 * float((predict(responses, *context.needed_head()) == labels).double().mean())
+    for k in (2, 3, 0.5):
+        rows = [row for row in compared["rows"] if row["k"] == k]
+        best = max(row["refit"] for row in rows)
+        for row in rows:
+            assert row["full_difference"] == pytest.approx(row["refit"] - full)
+            assert (row["best_difference"] or 0.0) == pytest.approx(row["refit"] - best)
+            assert row["best_alike"] or row["best_p_holm"] <= 0.05
+        assert sum(row["best_difference"] is None for row in rows) == 1
 
 
 def test_agreement_within_each_k(compared: dict[str, Any]) -> None:
