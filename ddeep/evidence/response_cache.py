@@ -30,7 +30,7 @@ from ..files.cache import cache_part, entries, size_of
 from ..files.json import read_object, write_json
 from ..files.locks import remove_dead, remove_temporaries
 from ..files.paths import cache_root
-from ..files.regular import require_regular
+from ..files.regular import require_readable
 from ..files.tensors import write_tensors
 from ..statistics.statistic import Statistic
 
@@ -66,6 +66,8 @@ class CacheEntry:
         except FileNotFoundError:
             if folder.exists():
                 self._discard(folder, "a part of it is missing")
+        except PermissionError:
+            self._leave(folder)
         except (OSError, ValueError, LookupError, TypeError) as error:
             self._discard(folder, str(error))
         return None
@@ -83,7 +85,7 @@ class CacheEntry:
                 about = {"sha256": digest, "images": images, "filters": filters, "key": self.key}
                 write_json(temporary / "about.json", about)
         except CacheError:
-            if not (final / "about.json").exists():  # else another command was first, and its entry is as good
+            if not final.exists():  # else another command was first, and its entry is as good
                 raise
 
     def load(self, statistic: Statistic, classes: int) -> int | None:
@@ -92,7 +94,7 @@ class CacheEntry:
         if not path.exists():
             return None
         try:
-            require_regular(path)
+            require_readable(path)
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
@@ -103,6 +105,9 @@ class CacheEntry:
             filters = int(about["filters"])
             if _form(state) != _expected_form(statistic, classes, filters):
                 raise ValueError("its shapes are not those expected")
+        except PermissionError:
+            self._leave(path)
+            return None
         except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, TypeError, OverflowError) as error:
             self._discard(path, str(error))
             return None
@@ -121,6 +126,12 @@ class CacheEntry:
         kind = type(statistic)
         name = f"{kind.__module__}.{statistic!r}.{code_hash([kind])}"
         return self.folder / f"{kind.__name__}-{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
+
+    def _leave(self, path: Path) -> None:
+        console.warn(
+            f"The cache entry {path} may not be read by this user (permission denied); it is gathered again. Ask its "
+            "owner to let you read it, or set DDEEP_CACHE to a folder of your own."
+        )
 
     def _discard(self, path: Path, reason: str) -> None:
         console.warn(f"The cache entry {path} cannot be trusted ({reason}); it is gathered again.")
@@ -155,7 +166,7 @@ def check_entry(folder: Path) -> None:
         if about.get("sha256") != sha256_of(responses / "responses.npy"):
             raise ValueError("its responses do not match their hash")
     for path in sorted(folder.glob("*.safetensors")):
-        require_regular(path)
+        require_readable(path)
         try:
             with safe_open(path, framework="pt") as file:
                 facts = file.metadata() or {}

@@ -22,7 +22,7 @@ from ..files.atomic import new_rows
 from ..files.cache import cache_part
 from ..files.locks import hold
 from ..files.paths import cache_writing
-from ..files.regular import require_regular
+from ..files.regular import require_readable
 from ..files.tensors import write_tensors
 from ..networks.layer import Layer
 from .collector import Collector
@@ -79,7 +79,7 @@ class PartialPass:
         path, shape = self.path(layer), (images, filters)
         if path.exists():
             try:
-                require_regular(path)
+                require_readable(path)
                 size = path.stat().st_size
                 rows = np.lib.format.open_memmap(path, mode="r+")  # which lengthens a file that is too short
                 if rows.shape == shape and rows.dtype == np.float32 and rows.offset + rows.nbytes == size:
@@ -118,7 +118,7 @@ class PartialPass:
         if not path.exists():
             return 0
         try:
-            require_regular(path)
+            require_readable(path)
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict

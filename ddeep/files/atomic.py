@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ..errors import CacheError
 from .durable import sync_names, sync_tree
 from .locks import temporary_folder
-from .regular import open_regular, require_regular
+from .regular import open_regular, require_readable
 
 _ZEROS = 1 << 20  # bytes written at once
 
@@ -68,7 +68,7 @@ def map_array(path: Path, mode: Literal["r", "c"]) -> Any:
     """The array in a file of numpy's format, mapped into memory. Raises OSError, and ValueError for any damage."""
     import numpy as np
 
-    require_regular(path)
+    require_readable(path)
     try:
         return np.load(path, mmap_mode=mode, allow_pickle=False)
     except OSError:

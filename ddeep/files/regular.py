@@ -16,14 +16,14 @@ _KINDS = {
 }
 
 
-def require_regular(path: Path) -> None:
-    """Raise OSError unless ``path`` leads to a regular file: reading a pipe or a device may never end."""
-    _refuse(path.stat(), path)  # looked at, not opened: opening a device may do something already
+def require_readable(path: Path) -> None:
+    """Raise OSError unless ``path`` is a regular file that may be read: for libraries that open files themselves."""
+    open_regular(path).close()
 
 
 def open_regular(path: Path) -> BufferedReader:
     """``path`` opened for reading, if it is a regular file. Raises OSError."""
-    require_regular(path)
+    _refuse(path.stat(), path)  # looked at before it is opened, which would wait for a pipe
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _refuse(os.fstat(descriptor), path)  # another one may have taken its place

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.preprocessing import Preprocessing
 from ..errors import WeightsError
 from ..files.json import parse_object
-from ..files.regular import require_regular
+from ..files.regular import require_readable
 from ..files.tensors import write_tensors
 from ..files.validation import first_problem
 from ..registry.specs import Interpolation, WeightsSpec
@@ -77,7 +77,7 @@ def describe_file(path: Path) -> WeightsSpec | None:
     Raises WeightsError where it says what cannot be: the file may be a stranger's.
     """
     try:
-        require_regular(path)
+        require_readable(path)
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(FACTS)
             rows = {file.get_slice(name).get_shape()[0] for name in file.keys() if file.get_slice(name).get_shape()}  # noqa: SIM118

@@ -16,7 +16,7 @@ from torch import Tensor
 from .. import console
 from ..errors import CacheError
 from ..files.json import parse_object
-from ..files.regular import require_regular
+from ..files.regular import require_readable
 from ..files.tensors import write_tensors
 
 SCHEMA = "ddeep.checkpoint/1"
@@ -39,7 +39,7 @@ class Checkpoint:
     def read(cls, path: Path) -> Checkpoint:
         """Read what ``write`` wrote. Raises CacheError for anything else."""
         try:
-            require_regular(path)
+            require_readable(path)
             with safe_open(path, "pt") as file:
                 header = file.metadata() or {}
                 if header.get("schema") != SCHEMA:
