@@ -12,11 +12,11 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from threading import Timer
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,15 +25,18 @@ Stream = Literal["stdout", "stderr"]
 
 # Control characters, line separators, direction overrides and lone surrogates: what could fool a terminal or a reader.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_STDOUT, _STDERR = 1, 2
 _SHOWN_AFTER = 1.0  # seconds before progress shows
 _PLAIN_EVERY = 10.0  # seconds between plain progress lines
 
 
 @dataclass
 class _State:
-    """In JSON mode, the real stdout."""
+    """In JSON mode, the real stdout, whether the descriptor is kept for it, and whether the document is out."""
 
     stdout: TextIO | None = None
+    kept: TextIO | None = None
+    printed: bool = False
 
 
 _state = _State()
@@ -49,12 +52,35 @@ def prepare() -> None:
 def json_mode(on: bool) -> None:
     """Keep stdout for ``document`` alone (on), or show tables and text and no document (off).
 
-    While it is on, whatever a library prints goes to stderr.
+    While it is on, whatever a library prints goes to stderr, also where it writes to the descriptor of stdout itself.
     """
     if on and _state.stdout is None:
-        _state.stdout, sys.stdout = sys.stdout, sys.stderr
+        _state.stdout, sys.stdout, _state.printed = sys.stdout, sys.stderr, False
+        _state.kept = _keep_descriptor(_state.stdout)
     elif not on and _state.stdout is not None:
-        sys.stdout, _state.stdout = _state.stdout, None
+        if _state.kept is not None:
+            os.dup2(_state.kept.fileno(), _STDOUT)
+            with suppress(BrokenPipeError):
+                _state.kept.close()
+        sys.stdout, _state.stdout, _state.kept = _state.stdout, None, None
+
+
+def _keep_descriptor(stream: Any) -> TextIO | None:
+    """Another way to where ``stream`` writes, if that is the process's stdout, whose descriptor then is stderr's."""
+    try:
+        if stream.fileno() != _STDOUT or sys.stderr.fileno() != _STDERR:
+            return None
+    except (OSError, ValueError):  # a stream of a test's or a notebook's
+        return None
+    stream.flush()
+    kept = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
+    return open(kept, "w", encoding=stream.encoding, errors="backslashreplace")  # noqa: PTH123 - a descriptor
+
+
+def owes_document() -> bool:
+    """Whether a document was asked for and has not been printed."""
+    return _state.stdout is not None and not _state.printed and not _serving()
 
 
 def clean(text: object) -> str:
@@ -111,8 +137,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 def document(text: str) -> None:
     """Print the command's document, a JSON text, on stdout, if that is what was asked for."""
     if _state.stdout is not None:
-        _state.stdout.write(text + "\n")
-        _state.stdout.flush()
+        stream = _state.kept or _state.stdout
+        stream.write(text + "\n")
+        stream.flush()
+        _state.printed = True
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -15,6 +15,27 @@ class Interruption:
     """Whether somebody has pressed Ctrl-C."""
 
     requested: bool = False
+
+
+@contextmanager
+def noticed_interrupts() -> Iterator[Interruption]:
+    """While the block runs, Ctrl-C raises KeyboardInterrupt as ever, and ``requested`` tells it from anybody else's."""
+    state = Interruption()
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(previous):
+        yield state
+        return
+    handler: Callable[[int, FrameType | None], object] = previous
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        state.requested = True
+        handler(number, frame)
+
+    signal.signal(signal.SIGINT, notice)
+    try:
+        yield state
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 @contextmanager

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -111,17 +113,46 @@ def main() -> int:
     """Run the command line and return the exit status: 1 for known errors, 2 for usage errors, 130 after Ctrl-C."""
     console.prepare()
     keep_freed_memory()
+    # pydantic reads every installed package's entry points for plugins of its own, and one that is damaged ends it.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        status = _run()
+        with _no_silent_exit():
+            status = _run()
+        if status == 0 and console.owes_document():
+            console.error(f"The command ended early, without its document. {_WHOSE}")
+            status = 1
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of a pipe has left. Python flushes stdout again at exit, which must not complain either.
+        console.json_mode(False)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     finally:
         _leave_the_others()
         console.json_mode(False)
     return status
+
+
+_WHOSE = "A plugin or a library did that: `ddeep --no-plugins …` leaves out all but the built-in ones."
+
+
+@contextmanager
+def _no_silent_exit() -> Iterator[None]:
+    """While the block runs, nobody ends this process as if the command had succeeded; forked children may leave."""
+    real, mine = os._exit, os.getpid()
+
+    def leave(status: int) -> NoReturn:
+        if os.getpid() == mine and status == 0:
+            console.error(f"The command was ended from inside, by os._exit(0). {_WHOSE}")
+            sys.stderr.flush()
+            real(1)
+        real(status)
+
+    os._exit = leave
+    try:
+        yield
+    finally:
+        os._exit = real
 
 
 def _leave_the_others() -> None:

@@ -14,10 +14,9 @@ from ..evidence.store import gather
 from ..evidence.subject import Subject
 from ..networks.layer import Layer
 from ..provenance import Timings
-from ..registry.registry import registry
 from ..registry.specs import MetricSpec
 from ..selections.k import K
-from ..selections.measure import SplitEvidence, always_measured, find_metric, headline, keeps, measure
+from ..selections.measure import SplitEvidence, always_measured, find_metric, headline, keeps, measure, offered
 from ..selections.measure import needed as needed_by_metrics
 from ..selections.select import check_k, choose, find_strategy
 from ..selections.select import needed as needed_by_strategy
@@ -82,7 +81,7 @@ def run_measurement(config: MeasureConfig) -> dict[str, Any]:
 def _plan(config: MeasureConfig) -> _Plan:
     names = config.metrics or tuple(spec.name for spec in always_measured())
     if names == ("all",):
-        names = tuple(name for name, spec in registry().metrics.items() if not spec.reruns)
+        names = tuple(spec.name for spec in offered() if not spec.reruns)
     metrics = [find_metric(name) for name in names]
     of_selections = [spec.name for spec in metrics if spec.of == "selection"]
     if of_selections and config.strategy is None and config.metrics and config.metrics != ("all",):

@@ -6,13 +6,15 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib.metadata import Distribution, EntryPoint, distributions
-from typing import Literal, cast, get_args
+from typing import Literal, NoReturn, cast, get_args
 
 import pluggy
 
 from ..errors import PluginError, suggestion
+from ..interrupts import noticed_interrupts
 from . import hookspecs
 from .specs import (
     DatasetSpec,
@@ -74,24 +76,36 @@ class Discovered:
 
 
 def discover() -> list[Discovered]:
-    """All entry points of group ``ddeep``, sorted by ``distribution:entry_point``."""
+    """All entry points of group ``ddeep``, sorted by ``distribution:entry_point``.
+
+    One whose installation is damaged is listed as a plugin that fails, by the name of its folder.
+    """
     found: dict[str, list[Discovered]] = {}
     for distribution in distributions():
-        if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
-            continue
-        name = distribution.metadata["Name"] or "unnamed"
+        try:
+            if f"[{GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
+                continue
+            name, version = distribution.metadata["Name"] or "unnamed", distribution.metadata["Version"] or "unknown"
+            listed = list(_entry_points(name, version, distribution))
+        except Exception as error:
+            name = _folder_name(distribution)
+            listed = [Discovered(f"{name}:?", name, "unknown", _raiser(f"its metadata is damaged: {_one_line(error)}"))]
         # The first on the path shadows older copies of the same distribution, as Python's own import does.
-        if normalized(name) not in found:
-            found[normalized(name)] = list(_entry_points(name, distribution))
+        found.setdefault(normalized(name), listed)
     return sorted((entry for entries in found.values() for entry in entries), key=lambda entry: entry.key)
 
 
-def _entry_points(name: str, distribution: Distribution) -> Iterator[Discovered]:
-    version = distribution.metadata["Version"] or "unknown"
+def _folder_name(distribution: Distribution) -> str:
+    """What the folder of a distribution's metadata says that it is called."""
+    folder = getattr(distribution, "_path", None)
+    return str(getattr(folder, "name", "") or "unnamed").partition("-")[0]
+
+
+def _entry_points(name: str, version: str, distribution: Distribution) -> Iterator[Discovered]:
     try:
         entries: list[EntryPoint] = [entry for entry in distribution.entry_points if entry.group == GROUP]
     except Exception as error:
-        yield Discovered(f"{name}:?", name, version, _raiser(f"its entry points are damaged: {error}"))
+        yield Discovered(f"{name}:?", name, version, _raiser(f"its entry points are damaged: {_one_line(error)}"))
         return
     for entry in entries:
         yield Discovered(f"{name}:{entry.name}", name, version, entry.load)
@@ -129,14 +143,37 @@ def block_patterns() -> list[str]:
 
 
 def load_plugin(plugin: Discovered) -> tuple[PluginRecord, dict[str, list[Spec]]]:
-    """Import one plugin and collect its specs. One that raises provides nothing, and its record says why."""
-    try:
-        module = plugin.load()
-        specs, warning = _specs_of(module)
-    except (Exception, SystemExit) as error:
-        return _record(plugin, "failed", _one_line(error), {}), {}
+    """Import one plugin and collect its specs. One that raises provides nothing, and its record says why.
+
+    Whatever it raises, and even where it would end the process; only a Ctrl-C of the user's goes through.
+    """
+    with noticed_interrupts() as interruption, _no_exit():
+        try:
+            module = plugin.load()
+            specs, warning = _specs_of(module)
+        except BaseException as error:
+            if interruption.requested:
+                raise
+            return _record(plugin, "failed", _one_line(error), {}), {}
     provides = {kind: tuple(spec.name for spec in yielded) for kind, yielded in specs.items()}
     return _record(plugin, "loaded", warning, provides), specs
+
+
+@contextmanager
+def _no_exit() -> Iterator[None]:
+    """While the block runs, ``os._exit`` raises in this process; children that were forked may leave by it."""
+    real, mine = os._exit, os.getpid()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != mine:
+            real(status)
+        raise PluginError(f"it would end the process (os._exit({status!r}))")
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = real
 
 
 def blocked_record(plugin: Discovered, reason: str) -> PluginRecord:
@@ -226,7 +263,10 @@ def _shown(value: object) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # a stranger's
+        text = ""
     return (
         text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}" if text else type(error).__name__
     )

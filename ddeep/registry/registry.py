@@ -74,6 +74,10 @@ class Catalog(Mapping[str, S], Generic[S]):
         self[name]
         return next(iter(self._provided[name]))
 
+    def unambiguous(self) -> list[S]:
+        """The specs of all names that one plugin alone provides, in order; ``conflicts`` tells of the others."""
+        return [spec for found in self._provided.values() if len(found) == 1 for spec in found.values()]
+
     def conflicts(self) -> list[str]:
         """One message for each name that several plugins provide."""
         return [self._conflict(name, sorted(found)) for name, found in self._provided.items() if len(found) > 1]

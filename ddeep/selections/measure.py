@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from ..errors import ConfigError
 from ..evidence.context import Context
 from ..evidence.evidence import Evidence
-from ..registry.registry import registry
+from ..registry.registry import PluginWarning, registry
 from ..registry.specs import MetricSpec, resolve
 from ..statistics.statistic import Statistic
 from .k import K
@@ -57,8 +58,15 @@ def find_metric(name: str) -> MetricSpec:
 
 
 def always_measured() -> list[MetricSpec]:
-    """The metrics that every run shows."""
-    return [spec for spec in registry().metrics.values() if spec.always]
+    """The metrics that every run shows; a name that several plugins provide is warned about and left out."""
+    return [spec for spec in offered() if spec.always]
+
+
+def offered() -> list[MetricSpec]:
+    """All metrics but those whose name several plugins provide, which are warned about."""
+    for conflict in registry().metrics.conflicts():
+        warnings.warn(f"{conflict} Until then it is not measured.", PluginWarning, stacklevel=2)
+    return registry().metrics.unambiguous()
 
 
 def needed(specs: Iterable[MetricSpec], split: Literal["train", "test"], ks: Sequence[K] = ()) -> list[Statistic]:

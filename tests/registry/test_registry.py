@@ -93,6 +93,17 @@ def test_plugins_load_in_sorted_order_of_their_keys(distributions: Distributions
 
 
 BROKEN = {
+    "raises what Ctrl-C raises": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "raises GeneratorExit": ("raise GeneratorExit", "GeneratorExit"),
+    "raises an exception of its own": (
+        "class Mine(BaseException):\n    def __str__(self):\n        raise ValueError\nraise Mine",
+        "Mine",
+    ),
+    "ends the process while importing": ("import os\nos._exit(0)", "it would end the process (os._exit(0))"),
+    "ends the process while yielding": (
+        strategy("half-there") + "    __import__('os')._exit(0)",
+        "it would end the process",
+    ),
     "fails to import": ("import a_library_that_nobody_has", "ModuleNotFoundError"),
     "exits while importing": ("raise SystemExit('goodbye')", "goodbye"),
     "is no Python": ("def (", "SyntaxError"),
@@ -148,6 +159,103 @@ def test_damaged_entry_points_do_not_stop_the_others(distributions: Distribution
     found = loaded()
     assert "entry points are damaged" in record(found, "damaged:?").error
     assert "sound" in found.strategies
+
+
+@pytest.mark.parametrize("file", ["METADATA", "entry_points.txt"])
+@pytest.mark.parametrize("content", [b"\xff\xfe[ddeep]\x00", b"", None])
+def test_damaged_metadata_does_not_stop_the_others(
+    distributions: Distributions, file: str, content: bytes | None
+) -> None:
+    distributions.install("broken", strategy("broken-1"))
+    distributions.install("whole", strategy("whole-1"))
+    path = distributions.site / "broken-1.0.dist-info" / file
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    found = loaded()
+    assert "whole-1" in found.strategies
+    assert "paper" in found.strategies
+    if content and content.startswith(b"\xff"):
+        assert "metadata is damaged" in record(found, "broken:?").error
+        assert record(loaded("*"), "broken:?").status == "blocked"
+        assert record(loaded("broken"), "broken:?").status == "blocked"
+    shown = distributions.cli("--no-plugins", "list", "strategies", "paper")
+    assert shown.status == 0
+    assert shown.err == ""
+
+
+def test_a_real_ctrl_c_ends_loading(distributions: Distributions) -> None:
+    distributions.install("slow", "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nimport time\ntime.sleep(60)")
+    with pytest.raises(KeyboardInterrupt):
+        loaded()
+
+
+def test_a_child_that_a_plugin_forks_may_leave(distributions: Distributions) -> None:
+    forked = "import os\npid = os.fork()\nif not pid:\n    os._exit(7)\nassert os.waitpid(pid, 0)[1] == 7 << 8\n"
+    distributions.install("forking", forked + strategy("forking-1"))
+    assert "forking-1" in loaded().strategies
+
+
+NOISY = "import os\nos.write(1, b'noise')\nos.system('echo more noise')\nprint('and more')\n"
+
+
+def test_the_document_is_alone_on_stdout_whatever_a_plugin_writes(distributions: Distributions) -> None:
+    distributions.install("noisy", NOISY + strategy("noisy-1"))
+    done = distributions.cli("list", "strategies", "noisy*", "--json")
+    assert done.status == 0
+    assert [row["name"] for row in done.json["strategies"]] == ["noisy-1"]
+    assert done.err.count("noise") == 2
+
+
+LEAVING = """
+from ddeep import ModelSpec, hookimpl
+
+def build(num_classes):
+    {how}
+
+@hookimpl
+def ddeep_models():
+    yield ModelSpec("leaving", build=build)
+"""
+
+
+@pytest.mark.parametrize("how", ["__import__('os')._exit(0)", "raise SystemExit(0)", "raise SystemExit"])
+def test_an_empty_document_is_never_a_success(distributions: Distributions, how: str) -> None:
+    distributions.install("leaving", LEAVING.format(how=how))
+    done = distributions.cli("layers", "leaving", "--json")
+    assert done.out == ""
+    assert done.status == 1
+    assert done.err.splitlines()[-1].startswith("error: The command ")
+    assert "--no-plugins" in done.err
+
+
+METRIC = """
+from ddeep import MetricSpec, hookimpl
+
+def measure(evidence, selection, context):
+    return 1.0
+
+@hookimpl
+def ddeep_metrics():
+    yield MetricSpec("psi", measure=measure, of="layer", always=True)
+"""
+
+
+def test_two_metrics_of_one_name_are_reported_and_left_out(
+    distributions: Distributions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ddeep.selections import measure
+
+    distributions.install("acme", METRIC)
+    found = loaded()
+    monkeypatch.setattr(measure, "registry", lambda: found)
+    with pytest.warns(PluginWarning, match=r"2 plugins provide the metric 'psi'.*it is not measured"):
+        names = [spec.name for spec in measure.always_measured()]
+    assert names
+    assert "psi" not in names
+    with pytest.raises(PluginError, match="2 plugins provide the metric 'psi'"):
+        measure.find_metric("psi")
 
 
 def test_two_providers_of_one_name_are_an_error_where_it_is_read(distributions: Distributions) -> None:

@@ -69,4 +69,5 @@ class Distributions:
 
     def cli(self, *args: object) -> Outcome:
         """Run ``ddeep`` in a process that sees these distributions."""
-        return self.run(*args, env={"PYTHONPATH": os.pathsep.join([str(self.site), str(self.behind)])})
+        path = [str(self.site), str(self.behind), os.environ.get("PYTHONPATH", "")]
+        return self.run(*args, env={"PYTHONPATH": os.pathsep.join(filter(None, path))})
