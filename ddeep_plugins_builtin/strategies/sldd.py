@@ -55,12 +55,12 @@ def fits(data: TrainingSet, ks: Sequence[int]) -> dict[int, tuple[Fit | None, In
         for fit in path(data.inputs[:, chosen], data.labels):
             weights = int((fit.weight[:, :-1] != 0).sum())
             done = {k for k in waiting if last is not None and weights > 2 * k * len(data.present)}
-            found.update({k: (last, chosen) for k in done})
+            found.update(dict.fromkeys(done, (last, chosen)))
             waiting -= done
             last = fit
             if not waiting:
                 break
-        found.update({k: (last, chosen) for k in waiting})
+        found.update(dict.fromkeys(waiting, (last, chosen)))
     return found
 
 
