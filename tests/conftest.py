@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
@@ -19,6 +20,10 @@ from tests.support.helpers import Distributions, Outcome
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes of tests, which share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no failure: how long an example takes says nothing here.
+hypothesis.settings.register_profile("ddeep", deadline=None)
+hypothesis.settings.load_profile("ddeep")
 
 # Every call of ddeep in these tests is checked against its annotations, shapes included.
 install_import_hook(["ddeep", "ddeep_plugins_builtin"], f"{checking.__name__}.checked")

@@ -22,7 +22,7 @@ class Report:
     missing: str
 
 
-def write_report(run: Path, settings: ReportConfig) -> Report:
+def write_report(run: Path, settings: ReportConfig | None = None) -> Report:
     """Write the report of a run's or a comparison's directory.
 
     Its figures go into ``figures/`` beside it, as PNG and SVG. Without the run's images or network it
@@ -32,7 +32,7 @@ def write_report(run: Path, settings: ReportConfig) -> Report:
     from .comparison_page import FILE, comparison_page, read_comparison
     from .style import save
 
-    missing = ""
+    settings, missing = settings or ReportConfig(), ""
     if (run / FILE).exists():
         document = read_comparison(run)
         plots = list(draw(document))

@@ -100,8 +100,9 @@ class Findings:
         return users
 
 
-def find(folder: Path, settings: ReportConfig) -> Findings:
+def find(folder: Path, settings: ReportConfig | None = None) -> Findings:
     """Read a run directory and, where its network and images are still there, measure what a report shows."""
+    settings = settings or ReportConfig()
     document = read_run(folder)
     try:
         selection = Selection.load(folder / "selection.json", num_classes=len(document["per_class"]))

@@ -211,8 +211,8 @@ def test_refit(evidence: SplitEvidence, context: Context, k: int) -> None:
     head, selection = context.needed_head(), selected(evidence, context, k)
     found = refit(*evidence.train.cached_responses(), *head, selection.mask())
     assert found.gradient <= 1e-5
-    assert (found.weight[~selection.mask()] == 0).all()
-    accuracy_of = accuracy_of_head(evidence.of_test(), found.weight, found.bias)
+    assert (found.head.weight[~selection.mask()] == 0).all()
+    accuracy_of = accuracy_of_head(evidence.of_test(), *found.head)
     assert accuracy_of == pytest.approx(REFITS[str(k)], abs=REFITS["tolerance"])
 
 

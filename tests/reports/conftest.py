@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from ddeep.experiments.compare import run_comparison
 from ddeep.experiments.finetune import finetune
 from ddeep.experiments.run import run
-from ddeep.experiments.settings import CompareConfig, FinetuneConfig, RunConfig
+from ddeep.experiments.settings import CompareConfig, FinetuneConfig, ReportConfig, RunConfig
 from ddeep.registry.registry import registry
 from ddeep.registry.specs import resolve
 from ddeep.reports import write_report
@@ -65,7 +65,7 @@ def finetuned_run(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def finetuned_page(finetuned_run: Path) -> Path:
     """Its report."""
-    return write_report(finetuned_run, layers=[]).page
+    return write_report(finetuned_run, ReportConfig(no_layers=True)).page
 
 
 @pytest.fixture(scope="session")
@@ -127,4 +127,4 @@ def hostile_run(folder_run: Callable[..., Path]) -> Path:
 def thousand_page(folder_run: Callable[..., Path]) -> Path:
     """The report of a run on a thousand classes."""
     run = folder_run(tuple(f"class number {c:04}" for c in range(1000)), train=1, test=1, no_refit=True)
-    return write_report(run, layers=[]).page
+    return write_report(run, ReportConfig(no_layers=True)).page

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ddeep.experiments.settings import ReportConfig
 from ddeep.reports import write_report
 from tests.reports.browser import choose, column, complaints, css, one, open_page, opened, press, requests
 from tests.reports.conftest import HOSTILE
@@ -210,7 +211,7 @@ def test_readable_without_scripts(browser: Any, digits_page: Path, tmp_path: Pat
 
 
 def test_hostile_names_do_nothing(browser: Any, hostile_run: Path) -> None:
-    page = write_report(hostile_run, layers=[]).page
+    page = write_report(hostile_run, ReportConfig(no_layers=True)).page
     open_page(browser, page, 390)
     assert requests(browser) == [page.as_uri()]
     assert complaints(browser) == []

@@ -17,6 +17,7 @@ from torch import Tensor
 from ddeep.errors import DataError
 from ddeep.experiments.opening import open_subject
 from ddeep.experiments.reopen import run_config
+from ddeep.experiments.settings import ReportConfig
 from ddeep.networks.head import Head
 from ddeep.reports import write_report
 from ddeep.reports.depth import spread_layers
@@ -126,7 +127,7 @@ def test_confusions_are_those_of_the_saved_networks_and_agree_with_the_run(found
 
 
 def test_a_fine_tuned_run_is_judged_by_the_network_it_has_saved(finetuned_run: Path, plain: Plain) -> None:
-    found = find(finetuned_run, layers=[])
+    found = find(finetuned_run, ReportConfig(no_layers=True))
     assert found.stages == ["full", "decomposed", "refit", "finetuned"]
     assert found.final == "finetuned"
     assert found.measured is not None
@@ -144,7 +145,7 @@ def test_a_fine_tuned_run_is_judged_by_the_network_it_has_saved(finetuned_run: P
 
 def test_a_run_may_end_with_the_head_its_strategy_learned(tmp_path: Path, plain: Plain) -> None:
     run = make_run(tmp_path / "run", model="resnet20", strategy="pruned-refit", k=3, no_refit=True)
-    found = find(run, layers=[])
+    found = find(run, ReportConfig(no_layers=True))
     assert found.stages == ["full", "decomposed", "learned"]
     assert found.measured is not None
     assert found.selection.head is not None
@@ -153,7 +154,7 @@ def test_a_run_may_end_with_the_head_its_strategy_learned(tmp_path: Path, plain:
     assert int(found.measured.confusions["learned"].diagonal().sum()) == right
     assert found.document["accuracy"]["learned"] == pytest.approx(100 * right / len(plain.labels))
     assert found.drop(4) == found.document["per_class"][4]["full"] - found.document["per_class"][4]["learned"]
-    page = write_report(run, layers=[]).page
+    page = write_report(run, ReportConfig(no_layers=True)).page
     assert "learned is that head as the strategy learned it" in visible(page)
     assert read(page).tables["by-class"][0] == ["class", "images", *found.stages, "lost", "filters, best first"]
 
@@ -197,7 +198,7 @@ def test_spread_layers_come_in_the_order_of_the_forward_pass(found: Findings) ->
 
 
 def test_asked_layers_alone(digits_run: Path) -> None:
-    found = find(digits_run, layers=["layer2.1", "layer3.*.relu1"])
+    found = find(digits_run, ReportConfig(layers=["layer2.1", "layer3.*.relu1"]))
     assert found.measured is not None
     assert [row.layer for row in found.measured.depth] == [
         "layer2.1",
@@ -205,7 +206,7 @@ def test_asked_layers_alone(digits_run: Path) -> None:
         "layer3.1.relu1",
         "layer3.2.relu1",
     ]
-    assert find(digits_run, layers=[]).measured.depth == []
+    assert find(digits_run, ReportConfig(no_layers=True)).measured.depth == []
 
 
 def test_drop_and_users(found: Findings) -> None:
@@ -234,10 +235,10 @@ def test_without_images_the_run_itself_is_still_shown(digits_run: Path, tmp_path
 def test_changed_images_are_not_used(folder_run: Callable[..., Path]) -> None:
     run = folder_run(("a", "b"))
     data = Path(read_document(run / "run.json")["config"]["data_dir"])
-    assert find(run, layers=[]).measured is not None
+    assert find(run, ReportConfig(no_layers=True)).measured is not None
     victim = next((data / "test" / "a").iterdir())
     victim.unlink()
-    found = find(run, layers=[])
+    found = find(run, ReportConfig(no_layers=True))
     assert found.measured is None
     assert "images of the test split have changed since the run" in found.missing
 
@@ -266,7 +267,7 @@ def test_classes_without_images_have_no_figures(
     """Class b is in the train split alone: it has filters, but nothing on the test split to measure them by."""
     distributions.install("ddeep-holes", HOLES)
     run = make_run(tmp_path / "run", dataset="holes", **untrained(tmp_path, 4))
-    found = find(run, layers=[])
+    found = find(run, ReportConfig(no_layers=True))
     measured = found.measured
     assert measured is not None
     for table in (measured.means, measured.contributions, measured.knockout):
@@ -275,7 +276,7 @@ def test_classes_without_images_have_no_figures(
     assert found.selection.filters[1]
     assert found.drop(1) is None
     assert all(math.isfinite(found.drop(c)) for c in (0, 2, 3))
-    page = read(write_report(run, layers=[]).page)
+    page = read(write_report(run, ReportConfig(no_layers=True)).page)
     shown = [*page.texts, *(value for _, attributes in page.elements for value in attributes.values())]
     assert "b" in page.texts
     assert not [text for text in shown if re.search(r"\bnan\b", text)]
@@ -289,7 +290,7 @@ def test_classes_that_are_absent_are_named_and_lead_nowhere(
     run = make_run(tmp_path / "run", dataset="absent", **untrained(tmp_path, 4))
     document = read_document(run / "run.json")
     assert document["absent"] == ["b"]
-    written = write_report(run, layers=[]).page
+    written = write_report(run, ReportConfig(no_layers=True)).page
     page, text = read(written), visible(written)
     assert "each of 3 classes (of the 4 that the network knows)" in text
     assert "Without images, and so without filters: b." in text
@@ -312,7 +313,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path, digits_run: Path) -> None:
 
 def test_an_inner_layer_has_responses_but_no_logits(tmp_path: Path) -> None:
     run = make_run(tmp_path / "inner", model="resnet20", strategy="paper", layer="layer1.1")
-    found = find(run, layers=[])
+    found = find(run, ReportConfig(no_layers=True))
     assert found.stages == ["full"]
     measured = found.measured
     assert measured is not None

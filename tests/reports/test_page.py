@@ -12,7 +12,7 @@ import pytest
 
 from ddeep.console import clean
 from ddeep.errors import DataError
-from ddeep.experiments.settings import FinetuneConfig, RunConfig
+from ddeep.experiments.settings import FinetuneConfig, ReportConfig, RunConfig
 from ddeep.reports import write_report
 from ddeep.reports.findings import find
 from ddeep.reports.heat import LEVELS, heat_table, number, shade
@@ -92,7 +92,7 @@ def test_images_are_described_and_tables_named(digits_page: Path) -> None:
 
 
 def test_the_same_run_gives_the_same_page(digits_run: Path, digits_page: Path, tmp_path: Path) -> None:
-    again = write_report(digits_run, tmp_path / "again.html").page
+    again = write_report(digits_run, ReportConfig(out=tmp_path / "again.html")).page
     assert again.read_bytes() == digits_page.read_bytes()
 
 
@@ -104,7 +104,7 @@ def test_figures_stand_beside_the_page(digits_run: Path, digits_page: Path) -> N
 
 
 def test_hostile_names_are_shown_as_text(hostile_run: Path) -> None:
-    page = write_report(hostile_run, layers=[]).page.read_text(encoding="utf-8")
+    page = write_report(hostile_run, ReportConfig(no_layers=True)).page.read_text(encoding="utf-8")
     parsed = read(page)
     allowed = {"id", "class", "href", "style", "title", "aria-label", "data-index", "data-drop", "value", "role"}
     assert len(parsed.of("script")) == 1
@@ -200,7 +200,7 @@ def test_the_command_fine_tunes_again() -> None:
 
 
 def test_filters_stand_with_the_first_class_that_selects_them(digits_run: Path) -> None:
-    found = find(digits_run, layers=[])
+    found = find(digits_run, ReportConfig(no_layers=True))
     order = filter_order(found)
     assert sorted(order) == list(range(64))
     assert order[:5] == list(found.selection.filters[0])

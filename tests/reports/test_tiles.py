@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ddeep.data.preprocessing import Preprocessing
+from ddeep.experiments.settings import ReportConfig
 from ddeep.networks.layer import Layer
 from ddeep.networks.weights_file import write_trained
 from ddeep.reports import write_report
@@ -128,8 +129,8 @@ def test_a_report_of_filters_on_the_last_axis(name: str, distributions: Distribu
     )  # fmt: skip
     document = read_document(run / "run.json")
     assert document["accuracy"]["decomposed"] is not None
-    found = find(run, layers=[])
+    found = find(run, ReportConfig(no_layers=True))
     assert found.measured is not None
     assert found.measured.means.shape == (3, 16)
-    page = write_report(run, layers=[]).page.read_text()
+    page = write_report(run, ReportConfig(no_layers=True)).page.read_text()
     assert page.count(".on .f") == len(found.users())  # every selected filter has its overlays

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from ddeep.data.batches import Batch
+from ddeep.data.images import SPLITS
 from ddeep.data.preprocessing import Preprocessing
 from ddeep.evidence import collector
 from ddeep.evidence.collector import Collector
@@ -34,6 +35,8 @@ from ddeep.networks.layer import Layer
 from ddeep.registry.registry import registry
 from ddeep.registry.specs import resolve
 from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.measure import needed as needed_by_metrics
+from ddeep.selections.select import needed
 from ddeep.selections.selection import Selection
 from ddeep.statistics.basic import Confusion
 from ddeep.statistics.batch import ResponseBatch
@@ -50,9 +53,9 @@ LAYER = Layer("1")
 
 def all_statistics() -> list[Statistic]:
     """Every statistic that a spec of the registry asks for, and the network's own confusion."""
-    specs = [(spec.needs, [2]) for spec in registry().strategies.values()]
-    specs += [(spec.needs, split) for spec in registry().metrics.values() for split in ("train", "test")]  # type: ignore[misc]
-    wanted = [statistic for needs, given in specs if needs is not None for statistic in resolve(needs)(given)]
+    wanted = [statistic for spec in registry().strategies.values() for statistic in needed(spec, [2])]
+    for split in SPLITS:
+        wanted += needed_by_metrics(registry().metrics.values(), split, [2])
     wanted += [Confusion(), Confusion((0, 2))]
     return [statistic for part in by_round(wanted) for statistic in part]
 

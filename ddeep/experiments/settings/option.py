@@ -41,4 +41,5 @@ def several(value: Any) -> Any:
     """One value as a list of one; a list each value once."""
     if isinstance(value, str | int | float):
         return (value,)
-    return tuple(dict.fromkeys(value)) if isinstance(value, list | tuple) else value
+    words = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    return tuple(dict.fromkeys(value)) if words else value
