@@ -17,6 +17,7 @@ from ddeep.experiments.settings import CompareConfig, RunConfig, read_config
 from ddeep.networks.hooks import ResponseHooks
 from ddeep.registry.registry import registry
 from ddeep.reports.comparison_figures import _best_first, draw
+from tests.support.documents import read_document
 from tests.support.helpers import Distributions, Outcome
 
 Cli = Callable[..., Outcome]
@@ -178,7 +179,6 @@ def test_stages_that_few_strategies_have_are_in_the_legend() -> None:
 
 STRANGER = """
 import torch
-from tests.support.documents import read_document
 from ddeep import StrategySpec, hookimpl
 
 def backwards(evidence, k, context):

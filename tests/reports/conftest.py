@@ -51,7 +51,7 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digits_page(digits_run: Path) -> Path:
     """Its report."""
-    return write_report(digits_run).page
+    return write_report(digits_run, ReportConfig()).page
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +83,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def comparison_page(comparison: Path) -> Path:
     """Its report."""
-    return write_report(comparison).page
+    return write_report(comparison, ReportConfig()).page
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ddeep.errors import DataError
+from ddeep.experiments.settings import ReportConfig
 from ddeep.reports import write_report
 from tests.reports.browser import choose, column, complaints, css, one, open_page, opened, press, requests
 from tests.reports.conftest import HOSTILE, LAYERS
@@ -50,7 +51,7 @@ def test_the_header_names_the_best(document: dict[str, Any], comparison_page: Pa
         best = max(row[stage] for row in document["rows"] if row[stage] is not None)
         assert f"best {stage}{best:.2f} %" in text
     assert f"full{document['networks'][0]['full']:.2f} %" in text
-    settings = "--strategies paper,contribution,random,weight --k 2,5 --layers layer2.2,layer3.2"
+    settings = "--layers layer2.2,layer3.2 --strategies paper,contribution,random,weight --k 2,5"
     assert f"ddeep compare --model resnet20 {settings}" in text
 
 
@@ -98,7 +99,7 @@ def test_hostile_names_are_shown_as_text(comparison: Path, tmp_path: Path) -> No
     for name, harm in zip(("paper", "contribution", "weight"), HOSTILE, strict=False):
         text = text.replace(json.dumps(name), json.dumps(harm))
     (copied / "comparison.json").write_text(text)
-    page = read(write_report(copied).page)
+    page = read(write_report(copied, ReportConfig()).page)
     assert len(page.of("script")) == 1
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
     assert {row[2] for row in page.tables["results"][1:]} == {*HOSTILE[:3], "random"}
@@ -108,7 +109,7 @@ def test_hostile_names_are_shown_as_text(comparison: Path, tmp_path: Path) -> No
 def test_what_is_no_comparison_is_refused(broken: str, tmp_path: Path) -> None:
     (tmp_path / "comparison.json").write_text(broken)
     with pytest.raises(DataError, match=r"is not a comparison"):
-        write_report(tmp_path)
+        write_report(tmp_path, ReportConfig())
 
 
 @pytest.fixture(scope="module")

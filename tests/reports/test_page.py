@@ -128,7 +128,7 @@ def test_hostile_settings_cannot_leave_their_place(digits_run: Path, tmp_path: P
     document["per_class"][0]["class"] = "\u202egnp.exe\u2028\x07\ud800"
     document["config"]["model"] = harm
     (copied / "run.json").write_text(json.dumps(document))
-    written = write_report(copied)
+    written = write_report(copied, ReportConfig())
     parsed = read(written.page)
     assert harm in written.missing
     assert not [a for a in parsed.of("img") if "onerror" in a]
@@ -144,7 +144,7 @@ def test_without_images_it_says_so_and_shows_the_rest(digits_run: Path, tmp_path
     document = read_document(copied / "run.json")
     document["config"].update(dataset="folder", data_dir=str(tmp_path / "gone"))
     (copied / "run.json").write_text(json.dumps(document))
-    written = write_report(copied)
+    written = write_report(copied, ReportConfig())
     text = visible(written.page)
     assert written.missing
     assert "Without images." in text
@@ -278,5 +278,5 @@ def test_the_command_line(cli_here: Callable[..., Outcome], digits_run: Path, tm
 
 def test_a_run_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a run directory"):
-        write_report(tmp_path)
+        write_report(tmp_path, ReportConfig())
     assert list(tmp_path.iterdir()) == []
