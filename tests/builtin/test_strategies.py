@@ -220,6 +220,17 @@ def test_roc_auc_on_smooth_responses_has_a_small_bound_that_holds() -> None:
     assert errors[16][0] > 1e-5, "few bins must show an error, or the bound is not tested"
 
 
+def test_filters_that_tell_as_much_are_ties() -> None:
+    """With one image a class every filter whose responses all differ tells the same: the first are selected."""
+    generator = torch.Generator().manual_seed(0)
+    classes, filters = 13, 12
+    responses = torch.stack([torch.randperm(classes, generator=generator) for _ in range(filters)], 1).float()
+    batch = ResponseBatch(responses, torch.arange(classes), torch.arange(classes))
+    spec = find_strategy("mutual-information")
+    found = choose(spec, evidence_of(batch, needed(spec, [3]), classes), 3, context_of(filters, classes))
+    assert set(found.filters) == {(0, 1, 2)}
+
+
 def test_random_is_its_seed_alone() -> None:
     spec = find_strategy("random")
     evidence = evidence_of(random_batch(), [], CLASSES)

@@ -49,6 +49,16 @@ def test_the_best_come_first_equals_by_ties_then_by_index(
     )
 
 
+def test_rounding_does_not_decide() -> None:
+    """Equal but for the last bits: ties; a step of 1e-9 is one, however small the scores."""
+    third = 0.1 + 0.2 - 0.3  # 5.6e-17
+    rows = [[1.0, 1.0 + 3e-16, 0.5, 0.5 - 1e-13, 0.5 + 5e-10], [third, 0.0, third * (1 + 1e-14), -1.0, 1.0]]
+    scores = torch.tensor([*rows, [1e-20, 2e-20, 2e-20, 0.0, 3e-20]], dtype=torch.float64)
+    assert rank_filters(scores).tolist() == [[0, 1, 4, 2, 3], [4, 0, 2, 1, 3], [4, 1, 2, 0, 3]]
+    by_tie = rank_filters(scores[:1], torch.tensor([[0.0, 1.0, 0.0, 1.0, 0.0]]))
+    assert by_tie.tolist() == [[1, 0, 4, 3, 2]]
+
+
 def test_absent_classes_have_no_filters_and_a_full_row_in_the_mask() -> None:
     found = Selection.top(torch.rand(3, 4), 2, present=torch.tensor([True, False, True]))
     assert found.absent == (1,)
