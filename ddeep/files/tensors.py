@@ -21,8 +21,9 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
     seen: set[int] = set()
     for name, tensor in tensors.items():
         there = tensor.detach().cpu().contiguous()
-        plain[name] = there.clone() if there.data_ptr() in seen else there
-        seen.add(there.data_ptr())
+        memory = there.untyped_storage().data_ptr()  # views of one tensor share it, wherever they begin
+        plain[name] = there.clone() if memory in seen else there
+        seen.add(memory)
     data = save(plain, dict(metadata or {}))
     with written_whole(path) as temporary:
         temporary.write_bytes(data)
