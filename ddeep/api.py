@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,8 +21,9 @@ from .data.batches import Batch, read_batch
 from .data.labels import check_labels
 from .errors import ConfigError, DataError
 from .evidence.collector import Collector
-from .evidence.context import Context
+from .evidence.context import Context, View, Visit
 from .evidence.evidence import Evidence, gather_kept
+from .evidence.replay import run_on
 from .experiments.run import run as run_experiment
 from .experiments.settings import RunConfig, read_config
 from .heads.decomposed import decompose, head_of
@@ -112,8 +114,7 @@ def refit(
     One pass over ``batches``, the train split; layer and head are by default those of the selection, and the one must
     feed the other. See ``gather``. The penalty ``l2`` is by default chosen on a tenth of the images, drawn with
     ``seed``; where no refit is better there than the decomposed head as it is, that one is kept, with a warning. Raises
-    ConfigError where it does not, and SelectionError for a selection that does
-    not fit.
+    ConfigError where it does not, and SelectionError for a selection that does not fit.
     """
     wanted = layer if layer is not None else selection.source.get("layer")
     parts = _look(module, batches, wanted, head or head_of(selection))
@@ -149,12 +150,18 @@ def measure(
     specs = always_measured() if metrics is None else [find_metric(name) for name in metrics]
     ks = [selection.size] if selection is not None and selection.size is not None else []
     of_test = needed_by_metrics(specs, "test", ks)
-    if (of_test or keeps(specs, "test")) and test_batches is None:
-        raise ConfigError("These metrics read the test split: give test_batches.")
+    reading = [
+        spec.name for spec in specs if needed_by_metrics([spec], "test", ks) or keeps([spec], "test") or spec.reruns
+    ]
+    if reading and test_batches is None:
+        raise ConfigError(f"The metric {reading[0]!r} reads the test split: give test_batches.")
     parts = _look(module, batches, layer, head)
     train = _gather(parts, batches, needed_by_metrics(specs, "train", ks), device)
     test = _gather(parts, test_batches, of_test, device) if test_batches is not None else None
-    return run_metrics(specs, SplitEvidence(train, test), selection, parts.context(seed))
+    context = parts.context(seed)
+    if test_batches is not None:
+        context = replace(context, layer=parts.layer, run_test=partial(_run_on, parts, test_batches, device))
+    return run_metrics(specs, SplitEvidence(train, test), selection, context)
 
 
 def run(**settings: Any) -> RunResult:
@@ -248,15 +255,12 @@ def _gather(parts: _Parts, batches: Batches, statistics: Iterable[Statistic], de
     images = _count(batches)
     labels = torch.full((images,), -1)
 
-    def numbered() -> Iterator[Batch]:
-        start = 0
-        for shown, truth in map(read_batch, batches):
-            if start + len(shown) > images:
+    def noted() -> Iterator[Batch]:
+        for batch in _numbered(batches, classes, place):
+            if int(batch.indices[-1]) >= images:
                 raise DataError(f"The batches hold more images than the {images} they announced.")
-            indices = torch.arange(start, start + len(shown))
-            labels[indices] = check_labels(truth, len(shown), classes)
-            start += len(shown)
-            yield Batch(shown.to(place), labels[indices].to(place), indices.to(place))
+            labels[batch.indices.cpu()] = batch.labels.cpu()
+            yield batch
 
     wanted = list(statistics)
     collector = Collector(
@@ -266,11 +270,29 @@ def _gather(parts: _Parts, batches: Batches, statistics: Iterable[Statistic], de
         device=place,
         keep=lambda _layer, filters: torch.zeros(images, filters),
     )
-    evidence = collector.run(numbered()).finish("train")[parts.layer]
+    evidence = collector.run(noted()).finish("train")[parts.layer]
     assert evidence.responses is not None
     evidence.responses, evidence.labels = evidence.responses[labels >= 0], labels[labels >= 0]
     gather_kept(evidence, wanted, place)
     return evidence
+
+
+def _run_on(parts: _Parts, batches: Batches, device: str, visit: Visit | None = None) -> Iterator[View]:
+    """Every batch, run on from what ``visit`` makes of the layer's output: what metrics that run again are given."""
+    place = resolve_device(device)
+    ready = prepare(parts.module, [parts.layer], place, _first_images(batches))
+    return run_on(ready, parts.layer, _numbered(batches, parts.classes, place), visit)
+
+
+def _numbered(batches: Batches, classes: int, place: torch.device) -> Iterator[Batch]:
+    """The batches on a device, their labels checked, their images numbered as they come; empty ones left out."""
+    start = 0
+    for shown, truth in map(read_batch, batches):
+        labels = check_labels(truth, len(shown), classes)
+        indices = torch.arange(start, start + len(shown))
+        start += len(shown)
+        if len(shown):
+            yield Batch(shown.to(place), labels.to(place), indices.to(place))
 
 
 def _first_images(batches: Batches) -> Tensor:

@@ -19,6 +19,7 @@ from ddeep.networks.head import Head
 from ddeep.networks.layer import Layer
 from ddeep.statistics.basic import Confusion, MassTopCounts, TopCounts
 from tests.reference.counts import mass_top_counts, top_counts
+from tests.reference.filter_images import diversity
 from tests.reference.mutual_information import pairwise
 from tests.reference.psi import psi
 from tests.support.toys import CLASSES, FILTERS, Toy, pictures, pooled, toy
@@ -225,8 +226,8 @@ def test_labels_that_would_give_a_wrong_figure_are_refused_everywhere() -> None:
     model, good = toy(), [pictures(8)]
     selection = ddeep.select(model, good, strategy="paper", k=2)
     cases: list[tuple[object, str]] = [
-        (labels[:, None], r"Labels must be integers \(N,\), one class number per image, not int64 \(8, 1\)"),
-        (nn.functional.one_hot(labels, 4), r"not int64 \(8, 4\)"),
+        (labels[:, None], r"Labels of shape \(8, 1\)"),
+        (nn.functional.one_hot(labels, 4), r"Labels of shape \(8, 4\)"),
         (labels.float(), r"not float32 \(8,\)"),
         (labels == 1, r"not bool \(8,\)"),
         (labels + 1, "Labels run from .* to 4, but the network has 4 outputs"),
@@ -318,6 +319,27 @@ def test_where_no_layer_feeds_the_head_its_input_does_or_one_must_be_named() -> 
     with pytest.raises(ConfigError, match=r"No layer feeds the head: .*called 2 times.*layer="):
         ddeep.select(Twice().eval(), loader(), strategy="paper", k=2)
     assert ddeep.select(Twice().eval(), loader(), strategy="paper", k=2, layer="conv").num_filters == FILTERS
+
+
+def test_metrics_that_run_on_from_a_layer_do_so_over_the_test_batches() -> None:
+    model, train = toy(), loader(80)
+    selection = ddeep.select(model, train, strategy="paper", k=2)
+    images, labels = pictures(40, seed=2)
+    found = ddeep.measure(model, train, selection, metrics=["sid"], test_batches=loader(40, seed=2))["sid"]
+    with torch.no_grad():
+        maps = model.relu(model.norm(model.conv(images))).flatten(2).numpy()
+    expected = [diversity(one[list(selection.filters[c])]) for one, c in zip(maps, labels.tolist(), strict=True)]
+    assert found["mean"] == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+    inner = ddeep.select(model, train, strategy="paper", k=2, layer="conv")
+    noisy = ddeep.measure(model, train, inner, metrics=["essentiality:1"], test_batches=loader(40, seed=2))
+    assert noisy["essentiality:1"]["gap"] is not None
+
+
+@pytest.mark.parametrize("metric", ["precision", "essentiality", "sid", "knockout"])
+def test_metrics_of_the_test_split_ask_for_its_batches(metric: str) -> None:
+    selection = ddeep.select(toy(), loader(), strategy="paper", k=2)
+    with pytest.raises(ConfigError, match=f"'{metric}' reads the test split: give test_batches"):
+        ddeep.measure(toy(), loader(), selection, metrics=[metric])
 
 
 class Spare(Toy):

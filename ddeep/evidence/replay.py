@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..data.batches import Batch
 from ..data.images import Split
 from ..data.loader import Loader
 from ..networks.device import autocast
@@ -31,17 +32,22 @@ def replay(subject: Subject, layer: Layer, split: Split, visit: Visit | None = N
         subject.device,
         skip_bad=subject.skip_bad,
     )
+    with autocast(subject.device, subject.precision):
+        yield from run_on(module, layer, (batch._replace(labels=labels[batch.indices]) for batch in loader), visit)
+
+
+def run_on(module: nn.Module, layer: Layer, batches: Iterable[Batch], visit: Visit | None = None) -> Iterator[View]:
+    """Every batch, run on in ``module`` from what ``visit`` makes of the output of ``layer``."""
     given: list[tuple[Tensor, Tensor]] = []
 
     def hook(_module: nn.Module, _inputs: Any, result: Any) -> Tensor | None:
         return None if visit is None else visit(check_output(layer, result), *given[0])
 
-    hooks = forward_hooks(module, {layer.name: hook})
-    with hooks, torch.no_grad(), autocast(subject.device, subject.precision):
-        for batch in loader:
-            given[:] = [(labels[batch.indices], batch.indices)]
+    with forward_hooks(module, {layer.name: hook}), torch.no_grad():
+        for batch in batches:
+            given[:] = [(batch.labels, batch.indices)]
             logits = check_logits(module(batch.images), len(batch.images))
-            yield View(labels[batch.indices], batch.indices, logits)
+            yield View(batch.labels, batch.indices, logits)
 
 
 def context_at(subject: Subject, layer: Layer, seed: int) -> Context:
