@@ -34,12 +34,13 @@ def explain(
 ) -> None:
     """Take the logits of the predicted and the true class apart, filter by filter, and draw what each filter sees."""
     from ..experiments.explain import SCHEMA, Explainer
+    from ..files.paths import inside
     from ..reports.explanation_figure import explanation_plot
     from ..reports.style import save, style
 
     settings = read_config(ExplainConfig, given, config)
+    folder = settings.out or inside(run, "explanations")
     explainer = Explainer.open(run, settings.data_dir, settings.device)
-    folder = settings.out or run / "explanations"
     documents = []
     for number, image in enumerate(images):
         explanation = explainer.explain(image, settings.true)

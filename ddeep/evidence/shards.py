@@ -21,6 +21,7 @@ from torch import Tensor
 from ..data.images import SPLITS, Split
 from ..errors import ConfigError, DataError
 from ..files.atomic import map_array, new_rows
+from ..files.regular import require_inside
 from ..files.sealed import check_files, read_sealed, write_sealed
 from ..files.tensors import write_tensors
 from ..files.validation import first_problem
@@ -82,6 +83,8 @@ def read_facts(folder: Path, *, whole: bool = True) -> ShardFacts:
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} is not a shard: {error}.") from None
     try:
+        for name in (_FILE, *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "safetensors"))):
+            require_inside(folder, name)
         if whole:
             check_files(folder, sealed)
     except ValueError as error:

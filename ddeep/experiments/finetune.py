@@ -22,6 +22,7 @@ from ..errors import CacheError, ConfigError
 from ..evidence import processes
 from ..evidence.subject import Subject
 from ..files.atomic import written_whole
+from ..files.downloads import nothing_fetched
 from ..files.tensors import write_tensors
 from ..files.validation import first_problem
 from ..heads.accuracy import accuracy, accuracy_by_class, accuracy_percent, confusions
@@ -60,7 +61,8 @@ def finetune(
     source = source or folder
     document = read_run(source, unfinished=resume)
     document.pop(_SETTINGS, None)
-    subject = build_subject(run_config(document), resolve_device(config.device))
+    with nothing_fetched():
+        subject = build_subject(run_config(document), resolve_device(config.device))
     preprocessing = subject.network.needed_preprocessing()
     module = _start(source, document, subject, config)
     dataset = registry().find("dataset", document["dataset"])

@@ -14,6 +14,7 @@ from ..evidence.passes import Pass, Share, run_share
 from ..evidence.resume import PartialPass
 from ..evidence.shards import ShardFacts, join, read_shards, write_facts, write_split
 from ..files.atomic import written_whole
+from ..files.downloads import nothing_fetched
 from ..files.validation import first_problem
 from .run import make_plan
 from .settings import RunConfig
@@ -56,7 +57,8 @@ def merge_shards(folders: Sequence[Path], data_dir: Path | None = None) -> RunCo
         config = RunConfig.model_validate(settings)
     except ValidationError as error:
         raise DataError(f"{where} holds settings that are not valid: {first_problem(error)}.") from None
-    plan = make_plan(config)
+    with nothing_fetched():
+        plan = make_plan(config)
     subject, layer = plan.subject, plan.layer
     if first.filters != subject.filters(layer):
         raise DataError(f"{where} is of {first.filters} filters; layer {layer.name!r} is not.")

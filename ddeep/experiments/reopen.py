@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ..errors import ConfigError, DataError
+from ..files.downloads import nothing_fetched
 from ..files.validation import first_problem
 from .opening import open_subject, provenance_of
 from .settings import RunConfig
@@ -27,13 +28,14 @@ def run_config(document: dict[str, Any], data_dir: Path | None = None, device: s
 
 
 def reopen(document: dict[str, Any], data_dir: Path | None = None, device: str | None = None) -> Subject:
-    """Open the dataset and the network of a run again.
+    """Open the dataset and the network of a run again; nothing is downloaded for it.
 
     Raises DdeepError where they are gone, and DataError where they are not those the run has seen: figures of two
     kinds of images must not stand side by side.
     """
     config = run_config(document, data_dir, device)
-    subject = open_subject(config)
+    with nothing_fetched():
+        subject = open_subject(config)
     then, now = document.get("hashes") or {}, provenance_of(subject)["hashes"]
     changed = [part for part in now if then.get(part) != now[part]]
     if changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..data.preprocessing import Preprocessing
 from ..errors import CacheError, DataError
 from ..evidence import processes
 from ..files.atomic import sha256_of
+from ..files.downloads import nothing_fetched
 from ..files.validation import first_problem
 from ..heads.accuracy import accuracy
 from ..networks.device import Precision, resolve_device
@@ -69,12 +71,13 @@ def run_training(
     spec = registry().find("model", config.model)
     dataset = registry().find("dataset", config.dataset)
     opened = resolve(dataset.open)
-    images: Images = opened(config.data_dir, "train")
-    test: Images = opened(config.data_dir, "test")
-    if images.classes != test.classes:
-        raise DataError(f"The splits of {config.dataset} do not have the same classes.")
+    with nothing_fetched() if resume else nullcontext():  # then it is the folder that names them
+        images: Images = opened(config.data_dir, "train")
+        test: Images = opened(config.data_dir, "test")
+        if images.classes != test.classes:
+            raise DataError(f"The splits of {config.dataset} do not have the same classes.")
+        module, preprocessing, weights = _start(spec, images, config)
     recipe, wanted = config.training_recipe(flip=dataset.flip), config.regularizer_config()
-    module, preprocessing, weights = _start(spec, images, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         regularizer = build_regularizer(

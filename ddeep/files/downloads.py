@@ -10,6 +10,8 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,9 +29,22 @@ class DownloadError(DdeepError):
     """Something that could not be fetched. Whoever needs it adds what to put where."""
 
 
+_named_by_file: ContextVar[bool] = ContextVar("named_by_file", default=False)
+
+
 def offline() -> bool:
-    """Whether downloads are forbidden: ``DDEEP_OFFLINE`` is set to anything but 0."""
-    return os.environ.get("DDEEP_OFFLINE", "") not in ("", "0")
+    """Whether downloads are forbidden: ``DDEEP_OFFLINE`` is set to anything but 0, or inside ``nothing_fetched``."""
+    return _named_by_file.get() or os.environ.get("DDEEP_OFFLINE", "") not in ("", "0")
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """Forbid downloads while the block opens what a file names, and not the user: the file may be a stranger's."""
+    token = _named_by_file.set(True)
+    try:
+        yield
+    finally:
+        _named_by_file.reset(token)
 
 
 def download(url: str, sha256: str, target: Path, what: str) -> Path:
@@ -40,7 +55,12 @@ def download(url: str, sha256: str, target: Path, what: str) -> Path:
     There is one attempt, and it ends after 30 seconds without a byte.
     """
     if offline():
-        raise DownloadError(f"{what} is not here, and downloads are forbidden (--offline or DDEEP_OFFLINE).")
+        why = (
+            "what a file names is not fetched: let a command of your own name it first, such as ddeep run"
+            if _named_by_file.get()
+            else "downloads are forbidden (--offline or DDEEP_OFFLINE)"
+        )
+        raise DownloadError(f"{what} is not here, and {why}.")
     if len(sha256) < 8:
         raise DownloadError(f"{what} has no known hash to check a download against.")
     try:

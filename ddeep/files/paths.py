@@ -34,6 +34,14 @@ def cache_writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def inside(folder: Path, name: str) -> Path:
+    """The place ``name`` in a folder that may be a stranger's. Raises CacheError where a link leads elsewhere."""
+    place = folder / name
+    if place.is_symlink():
+        raise CacheError(f"{place} is a link, and nothing is written through it. Remove it, or choose another --out.")
+    return place
+
+
 def default_out(*parts: object) -> Path:
     """A result's folder of its own: ``runs/<time>-<part>-<part>…``, numbered where another one took that second."""
     name = "-".join([time.strftime("%Y%m%d-%H%M%S"), *(str(part).translate(_APART) for part in parts)])

@@ -33,6 +33,12 @@ def open_regular(path: Path) -> BufferedReader:
         raise
 
 
+def require_inside(folder: Path, name: str) -> None:
+    """Raise ValueError where ``name`` leads out of ``folder``: whoever sent the folder may not know what is there."""
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name} is a link out of {folder}")
+
+
 def read_bounded(path: Path, most_bytes: int) -> bytes:
     """What a regular file holds. Raises OSError, and ValueError where it is larger than ``most_bytes``."""
     with open_regular(path) as file:

@@ -14,6 +14,7 @@ from typing import Any
 
 from .atomic import sha256_of, written_whole
 from .json import MAX_BYTES, json_text, read_object, write_json
+from .regular import require_inside
 
 _SEAL = "sealed"
 
@@ -54,11 +55,13 @@ def read_sealed(path: Path, most_bytes: int = MAX_BYTES) -> Sealed:
 
 
 def check_files(folder: Path, sealed: Sealed) -> None:
-    """Raise ValueError, which names the file, where one that the document vouches for is not as it was written."""
+    """Raise ValueError, which names the file, where one that the document vouches for is not as it was written.
+
+    A link out of the folder is not followed.
+    """
     for name, expected in (sealed.files or {}).items():
         path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{name} is a link out of {folder}")
+        require_inside(folder, name)
         try:
             found = sha256_of(path)
         except OSError as error:

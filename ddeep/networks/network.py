@@ -20,7 +20,7 @@ from .head import Head, set_head
 from .layer import Layer
 from .state_dicts import check_state_dict
 from .trace import Recording
-from .weights import find_weights, fitting, load_strictly, load_weights, read_state_dict, weights_hash
+from .weights import build_fitting, find_weights, fitting, load_strictly, load_weights, read_state_dict, weights_hash
 from .weights_file import describe_file, split_final_head, split_learned
 
 _SIDE = 224  # of files of images, where nothing says another
@@ -92,9 +92,12 @@ def load_network(
     state, learned = split_learned(state)
     state, final = split_final_head(state)
     outputs = chosen.num_classes if chosen is not None and chosen.num_classes else len(images.classes)
-    module = resolve(spec.build)(outputs).eval()
-    if spec.convert is not None and fitting(state, module.state_dict()) is None:
-        state = resolve(spec.convert)(state, outputs)
+    if spec.convert is None:
+        module = build_fitting(resolve(spec.build), outputs, state, label).eval()
+    else:
+        module = resolve(spec.build)(outputs).eval()
+        if fitting(state, module.state_dict()) is None:
+            state = resolve(spec.convert)(state, outputs)
     state = load_strictly(module, state, label)
     if mean is not None or std is not None:
         recipe = replace(recipe, mean=tuple(mean or recipe.mean), std=tuple(std or recipe.std))

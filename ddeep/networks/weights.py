@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import overload
@@ -69,6 +69,26 @@ def find_weights(weights: WeightsSpec, data_dir: Path, *, download: bool = True)
         raise WeightsError(f"{error} Put the file at {path}, or give one with --weights FILE.") from error
 
 
+def build_fitting(
+    build: Callable[[int], nn.Module], outputs: int, state: Mapping[str, Tensor], label: str, *, head: str | None = None
+) -> nn.Module:
+    """The network that ``build`` makes, if ``state`` fits it: compared by shapes before it takes any memory.
+
+    A stranger's file may name any architecture. ``head``: parameters below that name are not looked at. One whose
+    making needs numbers cannot be made without memory; it is compared when it is loaded.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            sketch = build(outputs)
+    except Exception:  # of any kind: it is made in earnest next, and fails there if it fails at all
+        sketch = None
+    if sketch is not None:
+        skipped = f"{head}." if head is not None else "\0"
+        state = fitting(state, sketch.state_dict()) or state
+        _check_fit(sketch, {n: t for n, t in state.items() if not n.startswith(skipped)}, label, skipped)
+    return build(outputs)
+
+
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], label: str = "The weights") -> dict[str, Tensor]:
     """Copy ``state`` into ``module`` and return what was copied: every name and shape must fit, or WeightsError lists
     what does not.
@@ -76,8 +96,18 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], label: str = "
     Names may carry the prefixes of wrappers (see ``fitting``). Only the batch counters of batch norms may be missing:
     they are newer than many published weights, and unused.
     """
-    wanted = module.state_dict()
-    state = fitting(state, wanted) or dict(state)
+    fitted = fitting(state, module.state_dict()) or dict(state)
+    heads = sorted({name.partition(".")[0] for name in state if _AUXILIARY.match(name) and name not in fitted})
+    if heads and len(fitted) < len(state):
+        console.note(f"Auxiliary heads, which serve training alone, were left out: {', '.join(heads)}.")
+    counters = _check_fit(module, fitted, label)
+    module.load_state_dict({**fitted, **counters}, strict=True)
+    return fitted
+
+
+def _check_fit(module: nn.Module, state: Mapping[str, Tensor], label: str, skipped: str = "\0") -> dict[str, Tensor]:
+    """Raise WeightsError unless ``state`` fits all of ``module`` but what begins with ``skipped``; what it may lack."""
+    wanted = {name: tensor for name, tensor in module.state_dict().items() if not name.startswith(skipped)}
     missing = [name for name in wanted if name not in state and not name.endswith(_COUNTER)]
     unexpected = [name for name in state if name not in wanted]
     unfit = [
@@ -95,9 +125,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], label: str = "
             f"{label}: made for another network than {type(module).__name__}: {'; '.join(problems)}. "
             "Choose the weights, or the model and its number of classes, that belong together."
         )
-    counters = {name: tensor for name, tensor in wanted.items() if name not in state}
-    module.load_state_dict({**state, **counters}, strict=True)
-    return state
+    return {name: tensor for name, tensor in wanted.items() if name not in state}
 
 
 def fitting(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
@@ -113,9 +141,6 @@ def fitting(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[s
         spare = [name for name in unknown if name.rpartition(".")[2] in _LEFTOVERS or _AUXILIARY.match(name)]
         kept = {name: tensor for name, tensor in left.items() if name not in spare}
         if kept.keys() <= wanted.keys() and all(name in kept or name.endswith(_COUNTER) for name in wanted):
-            heads = sorted({name.partition(".")[0] for name in spare if _AUXILIARY.match(name)})
-            if heads:
-                console.note(f"Auxiliary heads, which serve training alone, were left out: {', '.join(heads)}.")
             return kept
         prefix = next((p for p in _PREFIXES if any(name.startswith(p) for name in left)), "")
         inside = [name for name in left if not name.startswith(prefix)] if prefix else list(left)

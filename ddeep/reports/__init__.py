@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..experiments.settings import ReportConfig
 from ..files.atomic import written_whole
+from ..files.paths import inside
 
 if TYPE_CHECKING:
     from .style import Plot
@@ -33,14 +34,16 @@ def write_report(run: Path, settings: ReportConfig | None = None) -> Report:
     from .style import save
 
     settings, missing = settings or ReportConfig(), ""
+    page = settings.out or run / "report.html"
+    inside(page.parent, "figures")  # told before the work
     if (run / FILE).exists():
         document = read_comparison(run)
         plots = list(draw(document))
         text = comparison_page(document, plots)
     else:
         text, plots, missing = _run_report(run, settings)
-    page = settings.out or run / "report.html"
-    figures = [path for plot in plots for path in save(plot, page.parent / "figures")]
+    folder = inside(page.parent, "figures")
+    figures = [path for plot in plots for path in save(plot, folder)]
     with written_whole(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Report(page, figures, missing)

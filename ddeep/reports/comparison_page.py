@@ -11,6 +11,7 @@ from markupsafe import Markup
 from ..errors import DataError
 from ..experiments.compare import SCHEMA
 from ..experiments.settings import CompareConfig
+from ..files.regular import require_inside
 from ..files.sealed import check_files, read_sealed
 from ..results.comparison import check_comparison_document, table_of
 from .heat import Heat, heat_table, number
@@ -43,6 +44,7 @@ def read_comparison(folder: Path) -> dict[str, Any]:
     path = folder / FILE
     try:
         sealed = read_sealed(path)
+        require_inside(folder, FILE)
         check_files(folder, sealed)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from None

@@ -11,12 +11,13 @@ from torch import nn
 
 from ..errors import DataError
 from ..files.json import write_json
+from ..files.regular import require_inside
 from ..files.sealed import check_files, read_sealed, write_sealed
 from ..files.tensors import write_tensors
 from ..files.validation import first_problem
 from ..heads.decomposed import decompose
 from ..networks.network import response_module
-from ..networks.weights import load_strictly, read_state_dict
+from ..networks.weights import build_fitting, load_strictly, read_state_dict
 from ..registry.registry import registry
 from ..registry.specs import resolve
 from ..selections.selection import Selection
@@ -67,6 +68,8 @@ def read_run(folder: Path | str, schema: str = RUN_SCHEMA, *, unfinished: bool =
         raise DataError(f"{path} is not a run: {error}.") from None
     document = sealed.document
     try:
+        for name in ("run.json", *FILES):
+            require_inside(Path(folder), name)
         check_files(Path(folder), sealed)
     except ValueError as error:
         raise DataError(f"{folder}: {error}. Bring back the file that belongs here, or make the run again.") from None
@@ -104,7 +107,8 @@ def saved_network(folder: Path, document: dict[str, Any]) -> nn.Module:
     if document["config"].get("responses") is not None:
         module = response_module(classes, selection.num_filters)
     else:
-        module = resolve(registry().find("model", document["model"]).build)(classes)
+        build = resolve(registry().find("model", document["model"]).build)
+        module = build_fitting(build, classes, state, str(weights), head=head)
     module = decompose(module, selection, head=head)
     load_strictly(module, state, str(weights))
     return module.eval()

@@ -60,6 +60,8 @@ class Checkpoint:
 def can_resume(folder: Path) -> bool:
     """Whether there is a checkpoint in ``folder``; says so where training was killed before its first."""
     there = os.path.lexists(folder / CHECKPOINT)
+    if (folder / CHECKPOINT).is_symlink():
+        raise CacheError(f"{folder / CHECKPOINT} is a link, not ddeep's own. Remove it, and --resume begins anew.")
     if not there:
         console.note(f"Nothing had been saved in {folder} yet: training begins anew.")
     return there
