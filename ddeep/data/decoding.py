@@ -25,6 +25,10 @@ _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+_MAX_SIDE = 65_535  # JPEG's own limit; a PNG of one column and 80 million rows takes minutes
+_MAX_BYTES = 512 * 2**20  # for one picture, in each of the processes that decode
+_AT_ONCE = 1 << 20  # pixels
+_DEPTHS = {"1": 1, "L": 1, "P": 1, "LA": 4, "PA": 4, "RGB": 3, "I;16": 3, "I;16B": 3, "I;16L": 3, "I": 5}  # bytes
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,19 +67,33 @@ def read_rgb(path: Path) -> Image.Image:
             open_regular(path) as file,
             Image.open(file, formats=image_formats()) as image,
         ):
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
+            _refuse_size(image)
             image.load()
             return _upright(_as_rgb(image), _orientation(image))
     except Image.DecompressionBombError as error:
-        raise DataError(
-            f"{_shown(path)} claims more than {MAX_PIXELS:,} pixels. Make it smaller or remove it."
-        ) from error
+        claim = str(error) if isinstance(error, _TooLargeError) else f"claims more than {MAX_PIXELS:,} pixels"
+        raise DataError(f"{_shown(path)} {claim}. Make it smaller or remove it.") from error
     except DataError as error:
         raise DataError(f"{_shown(path)}: {error}") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
         reason = _reason(error)
         raise DataError(f"{_shown(path)} does not decode as an image ({reason}). Replace or remove it.") from error
+
+
+class _TooLargeError(Image.DecompressionBombError):
+    """The message goes on after the file's name."""
+
+
+def _refuse_size(image: Image.Image) -> None:
+    """By what its header says, before anything is decoded: rows without end take their time, pixels their memory."""
+    width, height, pixels = image.width, image.height, image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise _TooLargeError(f"claims more than {MAX_PIXELS:,} pixels")
+    if max(width, height) > _MAX_SIDE:
+        raise _TooLargeError(f"is {width:,} × {height:,} pixels, and {_MAX_SIDE:,} a side are the most")
+    needed = pixels * (_DEPTHS.get(image.mode, 4) + (0 if image.mode == "RGB" else 3))  # as it is stored, and as RGB
+    if needed > _MAX_BYTES:
+        raise _TooLargeError(f"would take {needed >> 20} MiB to decode, more than {_MAX_BYTES >> 20}")
 
 
 def pixels_of(image: Image.Image) -> UInt8[Tensor, "h w 3"]:
@@ -120,13 +138,20 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise DataError("Floating-point pixels have no fixed range. Save it with 8 bits per channel.")
+    if image.mode == "RGB":
+        return image
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image.convert("RGB")
-    # convert() would clip 16-bit values at 255 and turn the picture white.
-    values = np.asarray(image, dtype=np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise DataError("Its integer pixels exceed 16 bits. Save it with 8 bits per channel.")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    # convert() would clip 16-bit values at 255 and turn the picture white. A few rows at once: these are wide numbers.
+    grey = np.empty((image.height, image.width), np.uint8)
+    rows = max(1, _AT_ONCE // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        values = np.asarray(band, dtype=np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise DataError("Its integer pixels exceed 16 bits. Save it with 8 bits per channel.")
+        grey[top : top + rows] = (values + 128) // 257
+    return Image.fromarray(grey).convert("RGB")
 
 
 def _shown(path: Path) -> str:

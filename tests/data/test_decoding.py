@@ -1,5 +1,7 @@
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -208,3 +210,61 @@ def test_an_unreadable_file_is_named(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(DataError, match=r"pipe\.png"):
         read_rgb(tmp_path / "pipe.png")
+
+
+def png(path, width: int, height: int, depth: int, colours: int, rows: bytes) -> None:
+    """A PNG of these rows (filter bytes included), as small as they compress."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from ddeep.data.decoding import read_rgb
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+image = read_rgb(Path(sys.argv[1]))
+print(image.size[0], image.getpixel((3, 5))[0], (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize(("depth", "colours", "channels"), [(16, 0, 1), (8, 0, 1), (8, 2, 3), (8, 6, 4), (16, 6, 4)])
+def test_a_small_file_takes_no_more_memory_than_the_bound(tmp_path, depth, colours, channels):
+    """8,000 × 8,000 pixels from some hundred kilobytes; each process that decodes may meet one."""
+    width = height = 8000
+    row = b"\0" + b"\x80" * (width * channels * depth // 8)
+    png(tmp_path / "x.png", width, height, depth, colours, row * height)
+    assert (tmp_path / "x.png").stat().st_size < 4_000_000
+    done = subprocess.run([sys.executable, "-c", PEAK, tmp_path / "x.png"], capture_output=True, text=True, check=True)
+    side, value, megabytes = map(int, done.stdout.split())
+    assert (side, value) == (width, 128)
+    assert megabytes < 512 + 64
+
+
+def test_rows_without_end_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    for width, height in ((1, 80_000_000), (80_000_000, 1)):
+        png(tmp_path / "x.png", width, height, 8, 0, b"")
+        monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("it was decoded"))
+        with pytest.raises(DataError, match=r"80,000,000.*65,535 a side are the most"):
+            read_rgb(tmp_path / "x.png")
+
+
+def test_what_would_take_too_many_bytes_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    png(tmp_path / "x.png", 9400, 9400, 8, 6, b"")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("it was decoded"))
+    with pytest.raises(DataError, match="would take 589 MiB to decode, more than 512"):
+        read_rgb(tmp_path / "x.png")
+
+
+def test_bands_of_deep_pixels_join_to_the_whole(tmp_path, monkeypatch):
+    values = np.random.default_rng(0).integers(0, 65536, (37, 11), dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "x.png")
+    whole = read(tmp_path / "x.png")
+    monkeypatch.setattr("ddeep.data.decoding._AT_ONCE", 30)
+    assert np.array_equal(read(tmp_path / "x.png"), whole)
+    assert np.array_equal(whole[:, :, 0], (values.astype(np.int64) + 128) // 257)
