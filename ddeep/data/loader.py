@@ -13,8 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,7 +25,9 @@ from .batches import Batch
 from .decoding import fitted_pixels
 from .images import FileImages, Images, ResponseTable, TensorImages
 from .preprocessing import Preprocessing
+from .shared_memory import end_when_nothing_can_be_sent, enough
 
+_PREFETCHED = 2  # batches that each worker is ahead
 Decode: TypeAlias = Callable[[Path], UInt8[Tensor, "h w 3"]]
 
 
@@ -107,7 +111,9 @@ class Loader:
         wanted = [self._indices(number) for number in self._batches]
         decode = partial(fitted_pixels, preprocessing=self.preprocessing)
         pinned = self.device.type == "cuda"
-        for decoded in decode_batches(images.files, wanted, decode, self._workers, pinned=pinned):
+        for decoded in decode_batches(
+            images.files, wanted, decode, self._workers, image_bytes=self.preprocessing.nbytes, pinned=pinned
+        ):
             if decoded.errors and not self.skip_bad:
                 raise DataError(decoded.errors[0])
             self.skipped += len(decoded.errors)
@@ -144,16 +150,23 @@ def decode_batches(
     decode: Decode,
     workers: int,
     *,
+    image_bytes: int,
     pinned: bool = False,
 ) -> Iterator[Decoded]:
     """Decode ``files`` batch by batch, in the order of ``wanted``, a few batches ahead of the reader.
 
-    ``decode(path)`` returns pixels of one shape for all files, or raises DataError; it is sent to other processes.
+    ``decode(path)`` returns pixels of one shape for all files, ``image_bytes`` each, or raises DataError; it is sent to
+    other processes, which hand over batches in shared memory, or through pipes where there is too little of it.
     """
     workers = min(workers, len(wanted))
-    loader: DataLoader[Decoded] = DataLoader(
-        _Batches(files, wanted, decode),
+    ahead = (_PREFETCHED + 1) * workers  # batches on their way at once
+    largest = max((len(indices) for indices in wanted), default=0)
+    shared = not workers or enough(ahead * largest * image_bytes)
+    loader: DataLoader[Any] = DataLoader(
+        _Batches(files, wanted, decode) if shared else _Arrays(files, wanted, decode),
         batch_size=None,
+        collate_fn=None if shared else _as_it_is,
+        prefetch_factor=_PREFETCHED if workers else None,
         num_workers=workers,
         pin_memory=pinned,
         worker_init_fn=partial(_end_with, os.getpid()),
@@ -162,7 +175,8 @@ def decode_batches(
         generator=torch.Generator(),  # or every pass would move on the random numbers of all else
     )
     try:
-        yield from _started(loader)
+        for decoded in _started(loader):
+            yield decoded if shared else Decoded(torch.from_numpy(decoded[0]), torch.from_numpy(decoded[1]), decoded[2])
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -172,7 +186,7 @@ def decode_batches(
         ) from error
 
 
-def _started(loader: DataLoader[Decoded]) -> Iterator[Decoded]:
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
     """An iterator whose workers leave signals to this process, and whose next() reports a worker that died."""
     # Workers inherit the mask: Ctrl-C reaches this process alone.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -202,6 +216,7 @@ def _end_with(parent: int, _number: int) -> None:
             sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = report
+    end_when_nothing_can_be_sent()
     threading.Thread(target=watch, daemon=True).start()
 
 
@@ -226,6 +241,18 @@ class _Batches(Dataset[Any]):
                 errors.append(str(error))
         stacked = torch.stack(pixels) if pixels else torch.empty(0, 0, 0, 3, dtype=torch.uint8)
         return Decoded(stacked, torch.tensor(indices, dtype=torch.int64), errors)
+
+
+class _Arrays(_Batches):
+    """The same as plain arrays, which take no shared memory to send."""
+
+    def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:  # type: ignore[override]
+        pixels, indices, errors = super().__getitem__(number)
+        return pixels.numpy(), indices.numpy(), errors
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def read_pixels(images: Images, indices: Sequence[int], preprocessing: Preprocessing) -> UInt8[Tensor, "n s s 3"]:

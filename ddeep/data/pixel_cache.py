@@ -101,7 +101,9 @@ def _convert(images: FileImages, entry: Path) -> None:
     with written_whole(entry) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         with progress("Decoding images, once", len(images)) as advance:
-            for decoded in decode_batches(images.files, wanted, decode, default_workers()):
+            for decoded in decode_batches(
+                images.files, wanted, decode, default_workers(), image_bytes=first.height * first.width * 3
+            ):
                 if decoded.errors:
                     raise DataError(decoded.errors[0])
                 part = decoded.pixels.numpy().data

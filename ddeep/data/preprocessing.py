@@ -54,6 +54,11 @@ class Preprocessing:
         """The settings as JSON-ready data, for cache keys and run files."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
+    @property
+    def nbytes(self) -> int:
+        """Of one image as the network sees it, before it is normalised."""
+        return 3 * self.size * self.size
+
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after the shorter side has become ``resize`` (torchvision's rounding)."""
         shorter, longer = sorted((height, width))

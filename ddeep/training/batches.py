@@ -94,7 +94,9 @@ class Shuffled:
         workers = default_workers(self.world)
         decode = partial(fitted_pixels, preprocessing=self.preprocessing)
         pixels: list[Tensor] = []
-        for decoded in decode_batches(self.images.files, wanted, decode, workers, pinned=pinned):
+        for decoded in decode_batches(
+            self.images.files, wanted, decode, workers, image_bytes=self.preprocessing.nbytes, pinned=pinned
+        ):
             if decoded.errors:
                 raise DataError(decoded.errors[0])
             pixels.append(decoded.pixels.to(self.device, non_blocking=True))
