@@ -8,7 +8,6 @@ filters of ``zeroed`` give zero.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -17,6 +16,7 @@ from jaxtyping import Bool
 from torch import Tensor, fx, nn
 
 from ..errors import ConfigError
+from ..networks.copies import copy_of
 from .graph import Graph
 from .plan import CutPlan
 
@@ -27,7 +27,7 @@ def cut_network(module: nn.Module, plan: CutPlan, example: Tensor) -> fx.GraphMo
     Submodules keep their names. ``example`` are a few of its images. Raises ConfigError where the network cannot be
     traced, or the plan names layers and channels that are not there.
     """
-    graph = Graph(copy.deepcopy(module).cpu().eval(), example)
+    graph = Graph(copy_of(module).cpu().eval(), example)
     return _Cut(graph, plan).made()
 
 

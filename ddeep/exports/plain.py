@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Literal
 
 import torch
@@ -10,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ..data.preprocessing import Preprocessing
+from ..networks.copies import copy_of
 from ..networks.head import Head, get_head
 from .cost import median_seconds
 
@@ -22,7 +22,7 @@ def plain_network(module: nn.Module, head: str, form: HeadForm = "dense") -> nn.
     ``dense`` is an ``nn.Linear`` with zeros where a class does not see a filter: its state dict fits the architecture
     strictly. ``gathered`` holds only the weights that are not zero, padded to the class with the most.
     """
-    made = copy.deepcopy(module).cpu().eval()
+    made = copy_of(module).cpu().eval()
     weight, bias = (part.detach().clone() for part in Head.of(get_head(made, head)))
     replaced: nn.Module = GatheredLinear(weight, bias) if form == "gathered" else _linear(weight, bias)
     made.set_submodule(head, replaced.eval())

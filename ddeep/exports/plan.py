@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
+from ..networks.copies import copy_of
 from ..networks.head import get_head
 from .graph import Graph
 
@@ -52,7 +52,7 @@ def inner_layers(module: nn.Module, head: str, example: Tensor) -> dict[str, int
     The last submodule before nothing but convolutions and linear layers reads a convolution's or linear layer's
     channels: for a block, its inner layers, not the stream that it adds to.
     """
-    graph = Graph(copy.deepcopy(module).cpu().eval(), example)
+    graph = Graph(copy_of(module).cpu().eval(), example)
     found = {}
     for node in graph.nodes:
         if graph.operations[node].kind != "produce" or node.target == head:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import ConfigError, SelectionError
+from ..networks.copies import copy_of, refuse_scripted
 from ..networks.head import Head, fitting_head, get_head
 from ..networks.wrappers import unwrapped
 from ..selections.selection import Selection
@@ -42,7 +43,6 @@ class DecomposedLinear(nn.Linear):
         for name in ("_row_ends", "_columns", "_places"):
             self.register_buffer(name, None, persistent=False)
         self._compress()
-        self.register_load_state_dict_post_hook(lambda head, _: head._compress())  # type: ignore[no-untyped-call]
 
     def forward(self, input: Float[Tensor, "*n k"]) -> Float[Tensor, "*n c"]:  # nn.Linear's own name
         """Logits of every class from the responses ``input``, each from its own filters."""
@@ -50,6 +50,10 @@ class DecomposedLinear(nn.Linear):
             return F.linear(input, self.weight * self.mask, self.bias)
         logits = torch.addmm(self.bias, input.reshape(-1, self.in_features), self._selected())
         return logits.reshape(*input.shape[:-1], self.out_features)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._compress()
 
     def _compress(self) -> None:
         """Note where the mask is set, if a sparse product is worth it."""
@@ -118,8 +122,9 @@ def decompose(module: nn.Module, selection: Selection, *, head: str | None = Non
     where it is unknown which layer is the head.
     """
     module = unwrapped(module)
+    refuse_scripted(module)
     name = head or head_of(selection) or fitting_head(module, len(selection.filters), selection.num_filters)
-    decomposed = copy.deepcopy(module)
+    decomposed = copy_of(module)
     linear = get_head(decomposed, name)
     check_fits(len(selection.filters), selection.num_filters, linear.weight)
     selection.check()

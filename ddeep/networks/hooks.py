@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from .layer import INPUT, Layer, check_output, get_module, pool_responses, sum_positions
 from .logits import read_logits
 
@@ -117,14 +118,25 @@ class ResponseHooks:
         with torch.enable_grad():
             logits = self.run(images.detach().requires_grad_())
             assert logits is not None
+            cut = [name for name, output in self._outputs.items() if not output.requires_grad]
+            if cut or not logits.requires_grad:
+                raise _no_gradient(cut[0] if cut else next(iter(self.layers)))
             true = logits.gather(1, labels[:, None]).sum()
             gradients = torch.autograd.grad(true, list(self._outputs.values()), allow_unused=True)
         product = {}
         for (name, output), gradient in zip(self._outputs.items(), gradients, strict=True):
-            values = torch.zeros_like(output) if gradient is None else gradient * output.detach()
-            product[name] = sum_positions(values, self.layers[name])
+            if gradient is None:
+                raise _no_gradient(name)
+            product[name] = sum_positions(gradient * output.detach(), self.layers[name])
         self._outputs.clear()  # and with them the graph
         return logits.detach(), product
+
+
+def _no_gradient(name: str) -> ConfigError:
+    return ConfigError(
+        f"No gradient of the logits reaches layer {name!r}: the forward pass cuts it (torch.no_grad, detach), or does "
+        "not use the layer. Choose another layer, or what needs no gradients."
+    )
 
 
 class TrainingHooks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Collection
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .copies import copy_of
 from .hooks import ResponseHooks
 from .layer import Layer, close
 from .wrappers import unwrapped
@@ -25,13 +25,13 @@ def prepare(
     Batch norms are folded only where neither the convolution nor the norm is itself a requested layer (inside one they
     may be: what comes out of it stays the same), and only if logits and responses to ``example`` stay within 1e-4.
     """
-    plain = copy.deepcopy(unwrapped(module)).eval().to(device)
+    plain = copy_of(unwrapped(module)).eval().to(device)
     channels_last = any(isinstance(m, nn.Conv2d) for m in plain.modules())
     if channels_last:
         plain = plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if example is None:
         return plain
-    folded = _fold_batch_norms(copy.deepcopy(plain), {layer.name for layer in layers})
+    folded = _fold_batch_norms(copy_of(plain), {layer.name for layer in layers})
     if folded is None:
         return plain
     return folded if _same_responses(plain, folded, layers, example.to(device)) else plain
@@ -54,7 +54,8 @@ def _fold_batch_norms(module: nn.Module, keep: Collection[str]) -> nn.Module | N
             continue
         convolution, norm = str(source.target), str(node.target)
         once = uses[source.target] == 1 and uses[node.target] == 1
-        if type(modules[convolution]) is nn.Conv2d and once and not {convolution, norm} & set(keep):
+        plain = type(modules[convolution]) is nn.Conv2d and not modules[convolution]._forward_pre_hooks
+        if plain and once and not {convolution, norm} & set(keep):  # a hook may make the weights anew at every call
             pairs.append((convolution, norm))
     for convolution, norm in pairs:
         fused = fuse_conv_bn_eval(modules[convolution], modules[norm])

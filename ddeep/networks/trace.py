@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..registry.specs import Pool
+from .copies import refuse_scripted
 from .hooks import forward_hooks
 from .layer import INPUT, Axes, Layer, axes_of, filters_of, layer_with, pool_responses, sure_axes
 from .logits import read_logits
@@ -85,6 +86,7 @@ def record(module: nn.Module, example: Float[Tensor, "n ..."]) -> Recording:
 
     Mode, weights and hooks are afterwards as they were. Outputs are pooled at once: the pass needs little memory.
     """
+    refuse_scripted(module)
     calls: list[Call] = []
     nearby: Axes | None = None
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import TrainingError
 from ..networks.hooks import TrainingHooks
 from ..networks.logits import read_logits
 from .regularizers import Regularizer
@@ -43,6 +44,11 @@ class Objective(nn.Module):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, " 4"]]:
         """The loss to minimise, and the figures of this batch to add up."""
         logits = read_logits(self.module(images))
+        if torch.is_grad_enabled() and not logits.requires_grad:
+            raise TrainingError(
+                f"The logits of {type(self.module).__name__} have no gradient: its forward pass cuts it "
+                "(torch.no_grad, detach), or all its parameters are frozen. Nothing can be trained through it."
+            )
         with torch.autocast(images.device.type, enabled=False):
             logits = logits.float()
             loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
