@@ -23,6 +23,10 @@ class BoundsError(ValueError):
     """The pickle would build something that no checkpoint holds."""
 
 
+class NumpyError(BoundsError):
+    """The pickle holds single numbers of numpy's, made by calls that no state dict needs."""
+
+
 def check_pickle(file: BufferedReader | BytesIO) -> None:
     """Read one pickle from ``file`` and leave the file behind it.
 
@@ -53,6 +57,8 @@ def check_pickle(file: BufferedReader | BytesIO) -> None:
                 _take(opcode, stack)
         except LookupError:
             raise ValueError("an object is missing") from None
+        if name == "GLOBAL" and str(argument).startswith("numpy") and str(argument).endswith(" scalar"):
+            raise NumpyError("it holds numpy numbers")
         if name == "GLOBAL" and str(argument).rpartition(" ")[2] in _REFUSED:
             raise BoundsError(f"it asks to run {str(argument).replace(' ', '.')}")
 

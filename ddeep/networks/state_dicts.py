@@ -18,12 +18,14 @@ from torch import Tensor
 
 from .. import console
 from ..errors import WeightsError
-from ..files.pickles import BoundsError, check_pickle
+from ..files.pickles import BoundsError, NumpyError, check_pickle
 from ..files.regular import open_regular
+from .other_files import numpy_beside, refuse_new_protocol, refuse_other_kinds, refuse_programs
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
 _AVERAGES = ("state_dict_ema", "model_ema", "model_state_dict_ema", "ema_state_dict", "ema")
 _NESTED = 4  # how deep wrappers may lie in each other
+_START = 512  # bytes that tell what a file is
 _ZIP = b"PK\x03\x04"
 _LEGACY_PICKLES = 5  # before the numbers: what wrote them, where, the objects and their storages
 _TIED = 8  # how often a file may use its bytes: weights that layers share are there once
@@ -40,11 +42,12 @@ def read_state_dict(path: Path | str, *, ema: bool | None = None) -> dict[str, T
     or tensors larger than itself.
     """
     path = Path(path)
-    if not path.exists():
+    if not path.exists() or path.is_dir():
         raise WeightsError(f"There is no weights file {path}.")
     try:
         with open_regular(path) as file:
-            start = file.read(9)
+            start = file.read(_START)
+        refuse_other_kinds(path, start)
         loaded = load_file(path) if _is_safetensors(path, start) else _load_checkpoint(path, start)
     except OSError as error:
         raise WeightsError(f"Cannot read {path}: {error.strerror or error}.") from error
@@ -80,6 +83,8 @@ def check_state_dict(state: Mapping[Any, Any], label: str) -> dict[str, Tensor]:
         checked[name] = _checked_tensor(tensor.detach(), name, label)
     if not checked:
         raise WeightsError(f"{label} holds no tensors.")
+    if "n_averaged" in checked and all(name.startswith("module.") for name in checked.keys() - {"n_averaged"}):
+        del checked["n_averaged"]  # how many steps torch's AveragedModel has averaged
     if all(name.startswith("module.") for name in checked):
         return {name.removeprefix("module."): tensor for name, tensor in checked.items()}
     return checked
@@ -108,14 +113,17 @@ def _is_safetensors(path: Path, start: bytes) -> bool:
 
 
 def _load_checkpoint(path: Path, start: bytes) -> Any:
+    zipped = start.startswith(_ZIP)
     try:
-        zipped = start.startswith(_ZIP)
         if zipped:
+            refuse_programs(path)
             _refuse_compressed(path)
         _check_pickles(path, zipped)
         with warnings.catch_warnings(action="ignore"):  # of pickle protocols other than torch's own
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if "nsupported operand" in str(error):
+            refuse_new_protocol(path, zipped)
         wanted = re.search(r"(?:GLOBAL|[Cc]lass|function) <?(?:class |built-in function )?'?([\w.]+)", str(error))
         if wanted is None:
             raise _damaged(path) from error
@@ -146,6 +154,8 @@ def _check_pickles(path: Path, zipped: bool) -> None:
         with open_regular(path) as file:
             for _ in range(_LEGACY_PICKLES):
                 check_pickle(file)
+    except NumpyError:
+        raise WeightsError(numpy_beside(path)) from None
     except BoundsError as error:
         raise WeightsError(f"{path} holds more than tensors ({error}). Save only a state dict.") from None
 

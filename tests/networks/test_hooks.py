@@ -264,6 +264,6 @@ def test_a_layer_that_does_not_reach_the_logits_has_no_gradients() -> None:
             self.aside(x)
             return self.head(x)  # type: ignore[no-any-return]
 
-    with ResponseHooks(Aside(), [Layer("aside")], {"gradient_activation"}) as taps:
-        with pytest.raises(ConfigError, match="No gradient of the logits reaches layer 'aside'"):
-            taps.run_with_gradients(torch.ones(2, 3), torch.tensor([0, 1]))
+    taps = ResponseHooks(Aside(), [Layer("aside")], {"gradient_activation"})
+    with taps, pytest.raises(ConfigError, match="No gradient of the logits reaches layer 'aside'"):
+        taps.run_with_gradients(torch.ones(2, 3), torch.tensor([0, 1]))
