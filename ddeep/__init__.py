@@ -21,7 +21,7 @@ from .registry.hookspecs import hookimpl
 from .registry.specs import DatasetSpec, MetricSpec, ModelFamily, ModelSpec, RegularizerSpec, StrategySpec, WeightsSpec
 
 if TYPE_CHECKING:
-    from .api import RunResult, decompose, evaluate, gather, load, measure, refit, run, select
+    from .api import RunResult, cut, decompose, evaluate, export, forget, gather, load, measure, refit, run, select
     from .data.images import FileImages, TensorImages
     from .heads.decomposed import DecomposedLinear
     from .networks.layer import Layer
@@ -32,8 +32,11 @@ __version__ = VERSION
 # Imported on first use: they need torch, and `ddeep --help` must not.
 _LAZY = {
     "RunResult": "api",
+    "cut": "api",
     "decompose": "api",
     "evaluate": "api",
+    "export": "api",
+    "forget": "api",
     "gather": "api",
     "load": "api",
     "measure": "api",
@@ -69,8 +72,11 @@ __all__ = [
     "TrainingError",
     "WeightsError",
     "WeightsSpec",
+    "cut",
     "decompose",
     "evaluate",
+    "export",
+    "forget",
     "gather",
     "hookimpl",
     "load",

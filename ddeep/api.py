@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +27,11 @@ from .evidence.evidence import Evidence, gather_kept
 from .evidence.replay import run_on
 from .experiments.run import run as run_experiment
 from .experiments.settings import RunConfig, read_config
+from .exports.cut import cut_network
+from .exports.forget import forget
+from .exports.formats import Format, write_network
+from .exports.plain import plain_network
+from .exports.plan import CutPlan
 from .heads.decomposed import decompose, head_of
 from .heads.penalty import fit
 from .networks.anatomy import find_anatomy, get_layers
@@ -45,7 +51,20 @@ from .selections.select import choose, find_strategy, needed
 from .selections.selection import Selection
 from .statistics.statistic import Statistic
 
-__all__ = ["RunResult", "decompose", "evaluate", "gather", "load", "measure", "refit", "run", "select"]
+__all__ = [
+    "RunResult",
+    "cut",
+    "decompose",
+    "evaluate",
+    "export",
+    "forget",
+    "gather",
+    "load",
+    "measure",
+    "refit",
+    "run",
+    "select",
+]
 
 # Of (images, labels, …), or of mappings that name them: see data.batches.read_batch.
 Batches = Iterable[Any]
@@ -171,6 +190,49 @@ def run(**settings: Any) -> RunResult:
     ``selection`` and the decomposed ``model``, None where the layer does not feed the head.
     """
     return run_experiment(read_config(RunConfig, settings))
+
+
+@_outside_inference_mode
+def export(
+    module: nn.Module,
+    batches: Batches,
+    path: str | Path,
+    *,
+    to: Format,
+    facts: Mapping[str, Any] | None = None,
+    head: str | None = None,
+) -> Path:
+    """Write ``module``, decomposed or not, as a file that needs no ddeep: ``safetensors``, ``pt2`` or ``onnx``.
+
+    ``facts`` (JSON-ready) go into the file's metadata. The images of ``batches`` say what it takes; the batch axis is
+    free. Programs are run once and compared with the module before they get their name. Raises ConfigError where an
+    extra is missing or it cannot be traced.
+    """
+    images, place = _first_images(batches), Path(path)
+    network = plain_network(unwrapped(module), _look(module, batches, None, head).named_head())
+    write_network(network, images.repeat(2, 1, 1, 1)[:2], place, to, facts or {})
+    return place
+
+
+@_outside_inference_mode
+def cut(
+    module: nn.Module,
+    batches: Batches,
+    classes: Sequence[int],
+    *,
+    zeroed: Mapping[str, Sequence[int]] | None = None,
+    head: str | None = None,
+) -> nn.Module:
+    """A physically smaller copy of ``module`` with the logits of ``classes`` alone, in this order.
+
+    What none of them uses is not computed; their logits stay what they were, to 1e-5. ``zeroed`` are filters of inner
+    layers, by dotted name, that are removed besides, as if their output were zero. Raises ConfigError where the module
+    cannot be traced, naming the submodule.
+    """
+    name = _look(module, batches, None, head).named_head()
+    network = plain_network(unwrapped(module), name)
+    rows = {layer: tuple(filters) for layer, filters in (zeroed or {}).items()}
+    return cut_network(network, replace(CutPlan.exact(network, name, classes), zeroed=rows), _first_images(batches))
 
 
 def evaluate(module: nn.Module, batches: Batches, *, device: str = "auto") -> float:

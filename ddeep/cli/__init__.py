@@ -35,6 +35,10 @@ COMMANDS = {
     "explain": ("explain", "Take a prediction apart, filter by filter."),
     "train": ("train", "Train a model from scratch."),
     "finetune": ("finetune", "Train the whole network through its decomposed head."),
+    "export": ("export", "Write a run's network as a file that needs no ddeep."),
+    "cut": ("cut", "Make a smaller network for some of a run's classes."),
+    "forget": ("forget", "Take classes out of a run's network without their images."),
+    "merge-modules": ("merge_modules", "Join cut networks to one."),
 }
 
 

@@ -8,7 +8,9 @@ filters of ``zeroed`` give zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +20,9 @@ from torch import Tensor, fx, nn
 from ..errors import ConfigError
 from ..networks.copies import copy_of
 from .graph import Graph
-from .plan import CutPlan
+from .plan import CutPlan, check_outputs
+
+SELECTED = "selected_channels_"  # how names of index buffers begin
 
 
 def cut_network(module: nn.Module, plan: CutPlan, example: Tensor) -> fx.GraphModule:
@@ -31,6 +35,31 @@ def cut_network(module: nn.Module, plan: CutPlan, example: Tensor) -> fx.GraphMo
     return _Cut(graph, plan).made()
 
 
+@dataclass(frozen=True)
+class Channels:
+    """The output channels ``kept`` of a submodule and, for convolutions and linear layers, the input channels read."""
+
+    kept: tuple[int, ...]
+    read: tuple[int, ...] | None = None
+
+    def tensors(self, name: str, whole: Mapping[str, Tensor]) -> Iterator[tuple[str, tuple[Tensor, ...]]]:
+        """The tensors of the submodule ``name`` and where in the ``whole`` network's they were, as an index."""
+        kept = torch.tensor(self.kept)
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            tensor = whole.get(f"{name}.{part}")
+            if tensor is not None and part == "weight" and self.read is not None:
+                yield f"{name}.{part}", (kept[:, None], torch.tensor(self.read)[None])
+            elif tensor is not None:
+                yield f"{name}.{part}", (kept,)
+
+
+def kept_channels(module: nn.Module, plan: CutPlan, example: Tensor) -> dict[str, Channels]:
+    """What ``cut_network`` leaves of every submodule that it keeps and that has channels, by name."""
+    cut = _Cut(Graph(copy.deepcopy(module).cpu().eval(), example), plan)
+    cut.made()
+    return cut.left
+
+
 class _Cut:
     """The work on one graph: which channels live, and the graph rewritten to compute no others."""
 
@@ -39,6 +68,7 @@ class _Cut:
         self.head = self._head()
         self.nonzero = self._nonzero()
         self.live = self._live()
+        self.left: dict[str, Channels] = {}
         self.selected: dict[tuple[fx.Node, tuple[int, ...]], fx.Node] = {}
 
     def made(self) -> fx.GraphModule:
@@ -57,7 +87,7 @@ class _Cut:
 
     def _head(self) -> fx.Node:
         """The head's node, whose output is the network's."""
-        head, classes = self.graph.by_name.get(self.plan.head), 0
+        head = self.graph.by_name.get(self.plan.head)
         result = self.graph.nodes[-1].args[0]
         if head is None or result is not head or not isinstance(self.graph.module(head), nn.Linear):
             raise ConfigError(
@@ -65,8 +95,7 @@ class _Cut:
             )
         weight: Tensor = self.graph.module(head).weight  # type: ignore[assignment]
         classes, filters = weight.shape
-        if not self.plan.outputs or not set(self.plan.outputs) <= set(range(classes)):
-            raise ConfigError(f"Classes {list(self.plan.outputs)} are not some of the {classes} of the head.")
+        check_outputs(self.plan.outputs, classes)
         if not self.plan.inputs or not set(self.plan.inputs) <= set(range(filters)):
             raise ConfigError(f"The kept classes use none of the head's {filters} filters: there is nothing to keep.")
         return head
@@ -160,7 +189,11 @@ class _Cut:
             axis = len(self.graph.shape(source) or ()) - 1 if node is self.head else None
             node.replace_input_with(source, self._take(node, source, wanted, axis))
         if node.op == "call_module":
-            _shrink(self.graph.module(node), list(self.plan.outputs) if node is self.head else kept, wanted)
+            rows, module = list(self.plan.outputs) if node is self.head else kept, self.graph.module(node)
+            _shrink(module, rows, wanted)
+            if next(module.parameters(), None) is not None:
+                mixes = operation.kind == "produce"
+                self.left[str(node.target)] = Channels(tuple(rows), tuple(wanted) if mixes else None)
 
     def _read_by(self, node: fx.Node, source: fx.Node) -> list[int]:
         """The input channels that a convolution or linear layer is left with."""
@@ -197,7 +230,7 @@ class _Cut:
             return self.selected[source, tuple(wanted)]
         place = {channel: position for position, channel in enumerate(there)}
         index = torch.tensor([place.get(channel, len(there)) for channel in wanted])
-        graph, name = self.graph.traced.graph, f"selected_channels_{len(self.selected)}"
+        graph, name = self.graph.traced.graph, f"{SELECTED}{len(self.selected)}"
         self.graph.traced.register_buffer(name, index)
         with graph.inserting_before(user):
             padded = source

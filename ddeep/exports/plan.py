@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..networks.copies import copy_of
 from ..networks.head import get_head
 from .graph import Graph
@@ -29,8 +30,10 @@ class CutPlan:
 
     @classmethod
     def exact(cls, module: nn.Module, head: str, outputs: Sequence[int]) -> CutPlan:
-        """All that the classes ``outputs`` use."""
-        used = (get_head(module, head).weight.detach()[list(outputs)] != 0).any(0)
+        """All that the classes ``outputs`` use. Raises ConfigError for classes that are not there, or none."""
+        weight = get_head(module, head).weight.detach()
+        check_outputs(outputs, len(weight))
+        used = (weight[list(outputs)] != 0).any(0)
         return cls(head, tuple(outputs), tuple(used.nonzero()[:, 0].tolist()))
 
     def to_json(self) -> dict[str, Any]:
@@ -44,6 +47,12 @@ class CutPlan:
         zeroed = {str(name): tuple(map(int, filters)) for name, filters in document["zeroed"].items()}
         inputs, outputs = tuple(map(int, document["inputs"])), tuple(map(int, document["outputs"]))
         return cls(str(document["head"]), outputs, inputs, zeroed)
+
+
+def check_outputs(outputs: Sequence[int], classes: int) -> None:
+    """Raise ConfigError unless ``outputs`` are some of the ``classes`` of a head, each once."""
+    if not outputs or len(set(outputs)) < len(outputs) or not set(outputs) <= set(range(classes)):
+        raise ConfigError(f"Classes {list(outputs)} are not some of the {classes} of the head, each once.")
 
 
 def inner_layers(module: nn.Module, head: str, example: Tensor) -> dict[str, int]:

@@ -3,6 +3,7 @@
 Nothing here imports torch: the command line shows its help from these models.
 """
 
+from .exports import CutConfig, ExportConfig, ForgetConfig, MergeModulesConfig
 from .option import COMPUTE, EXAMINE, SELECT, TRAIN, WRITE, Panel
 from .pages import ExplainConfig, ReportConfig
 from .reading import read_config
@@ -18,9 +19,13 @@ __all__ = [
     "TRAIN",
     "WRITE",
     "CompareConfig",
+    "CutConfig",
     "ExplainConfig",
+    "ExportConfig",
     "FinetuneConfig",
+    "ForgetConfig",
     "MeasureConfig",
+    "MergeModulesConfig",
     "NetworkConfig",
     "Panel",
     "RecipeConfig",

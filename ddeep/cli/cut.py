@@ -1,0 +1,98 @@
+"""``ddeep cut``: a smaller network for some of a run's classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import console
+from ..experiments.settings import CutConfig, read_config
+from ..files.json import json_text
+from ..files.paths import default_out
+from .completion import completer
+from .options import ConfigOption, JsonOption, examples, new_app
+from .settings_options import takes
+
+app = new_app()
+
+
+@app.command(
+    epilog=examples(
+        "ddeep cut runs/mine --classes cat,dog", "ddeep cut runs/mine --classes cat,dog --flops 0.5 --epochs 1"
+    )
+)
+@takes(CutConfig)
+def cut(
+    run: Annotated[Path, typer.Argument(help="The run directory.", autocompletion=completer("runs"))],
+    *,
+    given: dict[str, Any],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,  # noqa: ARG001 - read by its callback
+) -> None:
+    """Make a standalone, physically smaller network for some of a run's classes, with a proof sheet.
+
+    Filters that no kept class uses are removed from the head backwards through every layer, as far as nothing kept
+    depends on them: the kept logits stay what they were. --shrink, --params, --flops or --latency then remove whole
+    filters of inner layers by what the kept classes need, and estimate batch norms anew; --epochs trains the rest.
+    """
+    from ..experiments.cut import cut_run
+    from ..results.folder import check_out
+    from .train import shown_progress
+
+    settings = read_config(CutConfig, given, config)
+    folder = settings.out or default_out("cut", run.name)
+    check_out(folder)
+    with shown_progress() as (on_step, _):
+        document = cut_run(run, settings, folder, on_step)
+    _show(document)
+    console.document(json_text(document))
+
+
+def _show(document: dict[str, Any]) -> None:
+    proof = document["proof"]
+    cost, taken = proof["cost"], proof["milliseconds"]
+    rows = [
+        (name.replace("_", "-"), f"{cost['whole'][name]:,}", f"{cost['cut'][name]:,}", f"{proof['shares'][name]:.3f}")
+        for name in cost["whole"]
+    ]
+    for batch in taken["whole"]:
+        before, after = taken["whole"][batch], taken["cut"][batch]
+        rows.append((f"ms, batch {batch}", f"{before:.2f}", f"{after:.2f}", f"{after / before:.3f}"))
+    console.table(f"{document['model']} cut to {', '.join(document['classes'])}", ("", "whole", "cut", "share"), rows)
+    console.say()
+    if "one_class" in proof:
+        found = proof["one_class"]
+        console.say(
+            f"{'against the rest':18} recall {found['recall']:.2f} %, of the rest {found['rest_recall']:.2f} %, area "
+            f"under the ROC curve {found['area']:.4f}, at a logit above {found['threshold']:.4f}"
+        )
+    else:
+        _show_accuracy(proof)
+    console.say(f"{'kept logits':18} equal to {document['exact_to']:.1e} before shrinking")
+    console.say(f"{'saved in':18} {document['folder']}")
+
+
+def _show_accuracy(proof: dict[str, Any]) -> None:
+    rows = [
+        (name, f"{found['percent']:.2f}", f"{found['interval'][0]:.2f} to {found['interval'][1]:.2f}")
+        for name, found in proof["accuracy"].items()
+    ]
+    console.table("accuracy among the kept classes, test split", ("", "%", "95 % interval"), rows)
+    for name in ("network", "run"):
+        found = proof[f"cut_against_{name}"]
+        low, high = found["low"], found["high"]
+        console.say(
+            f"cut against {name}: {found['difference']:+.2f} points ({low:+.2f} to {high:+.2f}), p = {found['p']:.3g}"
+        )
+    if "random" in proof:
+        chance = proof["random"]
+        shown = ", ".join(f"{percent:.2f}" for percent in chance["random"])
+        console.say(
+            f"before fine-tuning {chance['cut_before_finetuning']:.2f} %; random cuts of the same size {shown} %"
+        )
+    rows = [(name, *called.values()) for name, called in proof["removed_are_called"].items()]
+    if rows:
+        kept = list(next(iter(proof["removed_are_called"].values())))
+        console.table("what images of removed classes are called", ("class", *kept), rows)

@@ -1,0 +1,206 @@
+"""The commands that take a network out of ddeep, on a run of real images (digits) from end to end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ddeep.data.loader import Loader
+from ddeep.experiments.reopen import reopen
+from ddeep.results.run import load, read_run
+from ddeep_plugins_builtin.models.cifar_resnet import resnet20
+from tests.support.helpers import Outcome
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the packaged network on digits."""
+    from ddeep.experiments.run import run as run_experiment
+    from ddeep.experiments.settings import RunConfig
+    from ddeep.results.run import save_run
+
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    config = RunConfig(model="resnet20", dataset="digits", strategy="contribution", k=5, device="cpu")
+    return save_run(run_experiment(config), folder)
+
+
+def _done(found: Outcome) -> dict[str, Any]:
+    assert found.status == 0, found.err
+    document: dict[str, Any] = json.loads(found.out)
+    return document
+
+
+def _refused(found: Outcome, *words: str) -> None:
+    assert found.status == 1, found.out
+    assert all(word in found.err for word in words), found.err
+
+
+def _test_images(run: Path) -> tuple[Tensor, Tensor]:
+    subject = reopen(read_run(run))
+    loader = Loader(subject.images["test"], subject.network.preprocessing, 500, "cpu")
+    return torch.cat([batch.images for batch in loader]), subject.labels("test")
+
+
+def test_exported_weights_give_the_runs_logits_in_the_plain_network(cli_here: Cli, run: Path, tmp_path: Path) -> None:
+    document = _done(cli_here("export", run, "--to", "safetensors", "--out", tmp_path / "out", "--json"))
+    plain = resnet20(10).eval()
+    plain.load_state_dict(load_file(tmp_path / "out" / "network.safetensors"), strict=True)
+    images, _ = _test_images(run)
+    with torch.no_grad():
+        torch.testing.assert_close(plain(images[:50]), load(run)(images[:50]), rtol=1e-4, atol=1e-4)
+    assert document["head_form"] == "dense"
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "strict=True" in card
+    assert document["hashes"]["exported"] in card
+
+
+def test_the_pt2_program_takes_pixels_where_that_was_asked_for(cli_here: Cli, run: Path, tmp_path: Path) -> None:
+    _done(cli_here("export", run, "--to", "pt2", "--pixels", "--out", tmp_path / "out", "--json"))
+    program = torch.export.load(tmp_path / "out" / "network.pt2").module()
+    subject = reopen(read_run(run))
+    pixels = subject.network.preprocessing.fit(subject.images["test"].pixels[:7])  # type: ignore[union-attr]
+    with torch.no_grad():
+        wanted = load(run)(subject.network.preprocessing.normalise(pixels))
+        torch.testing.assert_close(program(pixels), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_an_exact_cut_keeps_the_logits_and_proves_what_it_costs(cli_here: Cli, run: Path, tmp_path: Path) -> None:
+    document = _done(cli_here("cut", run, "--classes", "3,8", "--out", tmp_path / "out", "--json"))
+    program = torch.export.load(tmp_path / "out" / "network.pt2").module()
+    images, labels = _test_images(run)
+    with torch.no_grad():
+        found, whole = program(images), load(run)(images)
+    assert (found - whole[:, [3, 8]]).abs().max() <= 1e-5 * whole.abs().max()
+    proof = document["proof"]
+    mine = (labels == 3) | (labels == 8)
+    right = (found[mine].argmax(1) == (labels[mine] == 8).long()).double().mean()
+    assert proof["accuracy"]["cut"]["percent"] == pytest.approx(100 * float(right))
+    assert proof["cut_against_run"]["difference"] == 0
+    assert document["exact_to"] <= 1e-5
+    assert proof["shares"]["multiply_adds"] < 1
+    assert sum(proof["removed_are_called"]["0"].values()) == int((labels == 0).sum())
+    assert "random" not in proof
+
+
+def test_shrinking_meets_its_target_and_is_judged_against_chance(cli_here: Cli, run: Path, tmp_path: Path) -> None:
+    given = ("--classes", "3,8", "--flops", "0.5", "--epochs", "1", "--strategy", "mean-activation")
+    document = _done(cli_here("cut", run, *given, "--out", tmp_path / "out", "--json"))
+    proof = document["proof"]
+    assert 0.45 < proof["shares"]["multiply_adds"] <= 0.5
+    assert len(proof["random"]["random"]) == 5
+    weights = load_file(tmp_path / "out" / "network.safetensors")
+    removed = document["plan"]["zeroed"]["layer1.0.relu1"]
+    assert weights["layer1.0.conv1.weight"].shape[0] == 16 - len(removed) < 16
+
+
+def test_one_class_is_told_from_the_rest_by_its_logit(cli_here: Cli, run: Path, tmp_path: Path) -> None:
+    proof = _done(cli_here("cut", run, "--classes", "7", "--out", tmp_path / "out", "--json"))["proof"]
+    images, labels = _test_images(run)
+    with torch.no_grad():
+        logits = load(run)(images)[:, 7]
+    mine = logits[labels == 7, None] > logits[labels != 7][None]
+    assert proof["one_class"]["area"] == pytest.approx(float(mine.double().mean()), abs=1e-3)
+    said = logits > proof["one_class"]["threshold"]
+    assert proof["one_class"]["recall"] == pytest.approx(100 * float(said[labels == 7].double().mean()), abs=0.01)
+
+
+def test_modules_join_to_the_cut_of_the_union(cli_here: Cli, run: Path, tmp_path: Path) -> None:
+    for name, classes in (("a", "1,2"), ("b", "2,9"), ("both", "1,2,9")):
+        _done(cli_here("cut", run, "--classes", classes, "--out", tmp_path / name, "--json"))
+    joined = _done(cli_here("merge-modules", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "ab", "--json"))
+    assert joined["shared"]
+    assert joined["classes"] == ["1", "2", "9"]
+    found, wanted = (load_file(tmp_path / name / "network.safetensors") for name in ("ab", "both"))
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_shrunk_modules_run_side_by_side(cli_here: Cli, run: Path, tmp_path: Path) -> None:
+    for name, classes in (("a", "1,2"), ("b", "0,9")):
+        given = ("--shrink", "0.3", "--strategy", "mean-activation", "--out", tmp_path / name, "--json")
+        _done(cli_here("cut", run, "--classes", classes, *given))
+    joined = _done(cli_here("merge-modules", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "ab", "--json"))
+    assert not joined["shared"]
+    assert joined["classes"] == ["0", "1", "2", "9"]
+    programs = [torch.export.load(tmp_path / name / "network.pt2").module() for name in ("a", "b", "ab")]
+    images, _ = _test_images(run)
+    with torch.no_grad():
+        a, b, ab = (program(images[:9]) for program in programs)
+    torch.testing.assert_close(ab, torch.stack([b[:, 0], a[:, 0], a[:, 1], b[:, 1]], 1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_forgotten_class_is_measured_as_its_weights_say(cli_here: Cli, run: Path, tmp_path: Path, deep: bool) -> None:
+    given = ["--deep"] if deep else []
+    document = _done(cli_here("forget", run, "--classes", "4", *given, "--out", tmp_path / "out", "--json"))
+    module = resnet20(10).eval()
+    module.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"), strict=True)
+    images, labels = _test_images(run)
+    with torch.no_grad():
+        predicted = module(images).argmax(1)
+    for c, row in enumerate(document["per_class"]):
+        wanted = 100 * float((predicted[labels == c] == c).double().mean())
+        assert row["after"]["percent"] == pytest.approx(wanted)
+    assert document["per_class"][4]["after"]["percent"] < document["per_class"][4]["before"]["percent"]
+    assert bool(document["silenced"]) == deep
+    if not deep:
+        assert document["per_class"][4]["probe_after"] == document["per_class"][4]["probe_before"]
+
+
+@pytest.mark.parametrize("command", ["cut", "forget"])
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        ("3,elephant", ("no class 'elephant'", "Its classes are: 0, 1, 2")),
+        ("0,1,2,3,4,5,6,7,8,9", ("all 10 classes",)),
+        ("", ("Which classes?", "--classes")),
+    ],
+)
+def test_classes_that_do_not_do_are_refused(
+    cli_here: Cli, run: Path, tmp_path: Path, command: str, classes: str, words: tuple[str, ...]
+) -> None:
+    _refused(cli_here(command, run, "--classes", classes, "--out", tmp_path / "out"), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_whose_weights_changed_is_refused(cli_here: Cli, run: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(run, tmp_path / "changed")
+    document = json.loads((changed / "run.json").read_text())
+    document["hashes"]["weights"] = "0" * 64
+    (changed / "run.json").write_text(json.dumps(document))
+    for command in ("cut", "forget"):
+        _refused(cli_here(command, changed, "--classes", "3,8", "--out", tmp_path / "out"), "weights have changed")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("export", "RUN"), ("--to is missing",)),
+        (("export", "RUN", "--to", "tflite"), ("--to 'tflite'", "'onnx'")),
+        (("export", "RUN", "--to", "safetensors", "--pixels"), ("--pixels goes with a program",)),
+        (("cut", "RUN", "--classes", "3,8", "--shrink", "0.5", "--flops", "0.5"), ("--shrink and --flops",)),
+        (("cut", "RUN", "--classes", "3,8", "--shrink", "1.5"), ("--shrink 1.5", "less than 1")),
+        (("cut", "RUN", "--classes", "3,8", "--flops", "0.5", "--strategy", "nobody"), ("nobody",)),
+        (("cut", "RUN", "--classes", "3,8", "--flops", "0.5", "--strategy", "weight"), ("'weight'", "inner layers")),
+        (("cut", "RUN", "--classes", "3,8", "--flops", "0.001"), ("--flops 0.001 cannot be had",)),
+        (("cut", "RUN", "--classes", "3", "--epochs", "1"), ("two classes or more",)),
+        (("merge-modules", "RUN", "RUN"), ("no folder that `ddeep cut` has written",)),
+        (("cut", "nowhere", "--classes", "3,8"), ("nowhere is not a run directory",)),
+    ],
+)
+def test_settings_that_do_not_do_are_refused(
+    cli_here: Cli, run: Path, tmp_path: Path, given: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    args = [str(run) if arg == "RUN" else arg for arg in given]
+    _refused(cli_here(*args, "--out", tmp_path / "out"), *words)
+    assert not (tmp_path / "out").exists()

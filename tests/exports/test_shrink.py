@@ -1,0 +1,90 @@
+"""Which filters go, how many, and what becomes of batch norms; costs and paired differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from ddeep.errors import ConfigError
+from ddeep.exports.cost import cost_of, median_seconds
+from ddeep.exports.shrink import estimate_batch_norms, importance, least, least_at_random, smallest_fraction
+from ddeep_plugins_builtin.models.cifar_resnet import resnet20
+from tests.support.toys import toy
+
+
+def test_no_class_outweighs_another() -> None:
+    scores = torch.tensor([[0.0, 5.0, 10.0], [300.0, 200.0, 100.0]])
+    torch.testing.assert_close(importance(scores), torch.tensor([0.5, 0.5, 0.5]))
+    assert importance(torch.ones(2, 3)).tolist() == [0, 0, 0]
+
+
+def test_the_least_important_go_and_one_stays() -> None:
+    values = {"a": torch.tensor([3.0, 1.0, 2.0, 0.0]), "b": torch.tensor([1.0])}
+    assert least(values, 0.5) == {"a": (1, 3)}
+    assert least(values, 1.0) == {"a": (1, 2, 3)}
+    assert least(values, 0.1) == {}
+
+
+def test_random_cuts_are_as_large() -> None:
+    drawn = least_at_random({"a": (0, 1, 2)}, {"a": 8}, torch.Generator().manual_seed(0))
+    assert len(set(drawn["a"])) == 3
+    assert set(drawn["a"]) <= set(range(8))
+
+
+@given(st.floats(0.05, 0.95))
+def test_the_fraction_is_the_smallest_that_does(target: float) -> None:
+    found = smallest_fraction(lambda fraction: 1 - fraction, target, "flops")
+    assert 1 - found <= target
+    assert 1 - found > target - 0.01
+
+
+def test_a_target_out_of_reach_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--flops 0\.2 cannot be had.*0\.300 of the whole"):
+        smallest_fraction(lambda fraction: 1 - 0.7 * fraction, 0.2, "flops")
+
+
+def test_batch_norms_take_the_statistics_of_the_images() -> None:
+    module = toy()
+    before = module.norm.weight.clone()
+    batches = [torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    estimate_batch_norms(module, batches)
+    with torch.no_grad():
+        maps = [module.conv(images) for images in batches]
+    mean = torch.stack([one.mean((0, 2, 3)) for one in maps]).mean(0)
+    spread = torch.stack([one.var((0, 2, 3)) for one in maps]).mean(0)
+    torch.testing.assert_close(module.norm.running_mean, mean)
+    torch.testing.assert_close(module.norm.running_var, spread)
+    assert not any(part.training for part in module.modules())
+    assert module.norm.momentum == 0.1
+    assert torch.equal(module.norm.weight, before)
+
+
+def test_costs_are_those_of_the_layers() -> None:
+    """ResNet20 for 32×32 images: 40.55 million multiply-adds of convolutions and 640 of the head."""
+    found = cost_of(resnet20(10).eval(), torch.rand(3, 3, 32, 32))
+    side, width = (1024, 256, 64), (16, 32, 64)
+    convolutions = 1024 * 3 * 16 * 9 + 6 * side[0] * 16 * 16 * 9
+    for stage in (1, 2):
+        convolutions += side[stage] * 9 * (width[stage - 1] * width[stage] + 5 * width[stage] ** 2)
+    assert found.multiply_adds == convolutions + 640
+    assert found.parameters == sum(p.numel() for p in resnet20(10).parameters())
+
+
+def test_seconds_are_medians_of_every_module() -> None:
+    calls = {"a": 0, "b": 0}
+
+    class Counting(nn.Module):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            calls[self.name] += 1
+            return x
+
+    found = median_seconds({name: Counting(name) for name in calls}, torch.zeros(1), rounds=3)
+    assert calls == {"a": 5, "b": 5}
+    assert all(seconds > 0 for seconds in found.values())
