@@ -16,8 +16,9 @@ from ..evidence.replay import context_at
 from ..evidence.store import gather
 from ..evidence.subject import Subject
 from ..exports.cost import cost_of, latencies
-from ..exports.cut import cut_network
-from ..exports.plan import CutPlan, inner_layers
+from ..exports.cut import cut_network, kept_channels
+from ..exports.plan import CutPlan, inner_layers, readers
+from ..exports.reconstruct import reconstruct
 from ..exports.shrink import Importances, estimate_batch_norms, importance, least, smallest_fraction
 from ..networks.weights import weights_hash
 from ..registry.registry import registry
@@ -27,7 +28,7 @@ from ..training.recipe import Recipe
 from ._whole import Whole
 from .settings import CutConfig
 
-IMAGES = 2048  # that batch norms are estimated from
+IMAGES = 1024  # that layers are refitted and batch norms estimated with
 BATCH = 256
 
 
@@ -36,8 +37,8 @@ def inner_importances(whole: Whole, strategy: str, seed: int) -> Importances:
     spec = find_strategy(strategy)
     if spec.head_only or spec.learned:
         raise ConfigError(
-            f"The strategy {spec.name!r} is about the head's weights and says nothing about inner layers. Choose another "
-            "one: `ddeep list strategies`."
+            f"The strategy {spec.name!r} is about the head's weights and says nothing about inner layers. Choose "
+            "another one: `ddeep list strategies`."
         )
     sizes = inner_layers(whole.module, whole.head, whole.subject.example)
     if not sizes:
@@ -87,9 +88,16 @@ def filters_to_remove(
 
 
 def shrunk(whole: Whole, plan: CutPlan, seed: int) -> fx.GraphModule:
-    """The network cut by ``plan``, its batch norms estimated anew on train images of the kept classes."""
-    small = cut_network(whole.module, plan, whole.subject.example)
-    estimate_batch_norms(small, _some_images(whole, seed))
+    """The network cut by ``plan``, made good on train images of the kept classes, without their labels.
+
+    Layers that lost inputs are refitted to give what they gave, then batch norms are estimated anew.
+    """
+    example = whole.subject.example
+    small = cut_network(whole.module, plan, example)
+    batches = list(_some_images(whole, seed))
+    layers = [name for name in readers(whole.module, plan.zeroed, example) if name != plan.head]
+    reconstruct(whole.module, small, kept_channels(whole.module, plan, example), layers, batches)
+    estimate_batch_norms(small, batches)
     return small
 
 
@@ -107,7 +115,7 @@ def fine_tune(whole: Whole, small: nn.Module, config: CutConfig, on_step: Callab
         raise ConfigError("A network of one class has nothing to be told apart by: --epochs takes two classes or more.")
     flip = registry().find("dataset", whole.document["dataset"]).flip
     images = whole.images("train")
-    batch = min(128, 2 ** int(math.log2(len(images))))
+    batch = min(32, 2 ** int(math.log2(len(images))))
     recipe = Recipe(config.epochs, config.lr, optimizer="adam", batch_size=batch, weight_decay=0.0, flip=flip)
     preprocessing = whole.subject.network.needed_preprocessing()
     train(small, images, preprocessing, recipe, seed=config.seed, device=config.device or "auto", on_step=on_step)

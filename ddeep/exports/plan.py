@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,21 @@ def check_outputs(outputs: Sequence[int], classes: int) -> None:
     """Raise ConfigError unless ``outputs`` are some of the ``classes`` of a head, each once."""
     if not outputs or len(set(outputs)) < len(outputs) or not set(outputs) <= set(range(classes)):
         raise ConfigError(f"Classes {list(outputs)} are not some of the {classes} of the head, each once.")
+
+
+def readers(module: nn.Module, layers: Collection[str], example: Tensor) -> tuple[str, ...]:
+    """The convolutions and linear layers that read the channels of ``layers``, in the order in which they run."""
+    graph = Graph(copy.deepcopy(module).cpu().eval(), example)
+    found = set()
+    for name in layers:
+        ends = [graph.by_name[name]]
+        for node in ends:
+            for user in node.users:
+                if graph.operations[user].kind == "produce":
+                    found.add(str(user.target))
+                elif graph.operations[user].kind in ("each", "keep"):
+                    ends.append(user)
+    return tuple(str(node.target) for node in graph.nodes if node.op == "call_module" and str(node.target) in found)
 
 
 def inner_layers(module: nn.Module, head: str, example: Tensor) -> dict[str, int]:

@@ -1,0 +1,129 @@
+"""Cut networks of the paper's checkpoint against Torch-Pruning's magnitude and Taylor importances, at equal cost.
+
+    python studies/cuts.py RUN cat,dog OUT.json
+
+RUN is a run of resnet20 on CIFAR-10. Every network starts from the same weights, is pruned to the same share of the
+multiply-adds, has its batch norms estimated anew on the same train images of the kept classes, and is trained for one
+epoch by the same recipe. Nothing is chosen on the test split. Torch-Pruning (pip install torch-pruning) prunes what it
+can: all groups of coupled channels but the logits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torch_pruning as tp
+from ddeep.experiments.exports_config import CutConfig
+from ddeep.exports.paired import paired_difference
+from torch import nn
+
+from ddeep.data.loader import Loader
+from ddeep.experiments._proof import logits_of
+from ddeep.experiments._shrink import (
+    _some_images,
+    filters_to_remove,
+    fine_tune,
+    inner_importances,
+    shrunk,
+)
+from ddeep.experiments._whole import Whole, open_whole
+from ddeep.exports.cost import cost_of
+from ddeep.exports.plain import plain_network
+from ddeep.exports.plan import CutPlan
+from ddeep.exports.shrink import STEPS, estimate_batch_norms
+from ddeep.networks.head import get_head
+
+SHARE, SEED = 0.5, 0
+
+
+def by_ddeep(whole: Whole, strategy: str) -> nn.Module:
+    """``ddeep cut --flops 0.5``."""
+    config = CutConfig(classes=whole.classes, flops=SHARE, strategy=strategy)
+    plan = CutPlan.exact(whole.module, whole.head, whole.outputs)
+    zeroed = filters_to_remove(whole, plan, inner_importances(whole, strategy, SEED), config)
+    return shrunk(whole, replace(plan, zeroed=zeroed), SEED)
+
+
+def by_torch_pruning(whole: Whole, importance: Callable[[], Any], gradients: bool) -> nn.Module:
+    """The network with its full head for the kept classes, all channels pruned alike until the cost is met."""
+    start = plain_network(whole.subject.network.module, whole.head)
+    head = get_head(start, whole.head)
+    kept = list(whole.outputs)
+    head.weight, head.bias = nn.Parameter(head.weight.detach()[kept]), nn.Parameter(head.bias.detach()[kept])
+    head.out_features = len(kept)
+    example = whole.subject.example
+    most = SHARE * cost_of(whole.module, example).multiply_adds
+
+    def pruned(ratio: float) -> nn.Module:
+        module = copy.deepcopy(start)
+        if gradients:
+            images = whole.images("train")
+            batch = next(iter(Loader(images, whole.subject.network.preprocessing, 1024, "cpu")))
+            order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
+            del order
+            F.cross_entropy(module(batch.images), batch.labels).backward()
+        ignored = [get_head(module, whole.head)]
+        pruner = tp.pruner.BasePruner(
+            module, example[:1], importance=importance(), pruning_ratio=ratio, ignored_layers=ignored
+        )
+        pruner.step()
+        module.zero_grad(set_to_none=True)
+        return module
+
+    low, high = 0.0, 0.9
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        fits = cost_of(pruned(middle), example).multiply_adds <= most
+        low, high = (low, middle) if fits else (middle, high)
+    module = pruned(high)
+    estimate_batch_norms(module, _some_images(whole, SEED))
+    return module
+
+
+def main() -> None:
+    """Write the table as JSON, and print its rows as they come."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("classes")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--strategy", default="taylor")
+    given = parser.parse_args()
+    whole = open_whole(given.run, tuple(given.classes.split(",")), None)
+    images = whole.images("test")
+    full = logits_of(whole.subject.network.module, images, whole)[:, list(whole.outputs)].argmax(1) == images.labels
+    methods: dict[str, Callable[[], nn.Module]] = {
+        f"ddeep {given.strategy}": lambda: by_ddeep(whole, given.strategy),
+        "Torch-Pruning magnitude": lambda: by_torch_pruning(whole, tp.importance.GroupMagnitudeImportance, False),
+        "Torch-Pruning Taylor": lambda: by_torch_pruning(whole, tp.importance.GroupTaylorImportance, True),
+    }
+    rows: list[dict[str, Any]] = []
+    for name, make in methods.items():
+        module = make()
+        before = logits_of(module, images, whole).argmax(1) == images.labels
+        fine_tune(whole, module, CutConfig(classes=whole.classes, epochs=1, seed=SEED), None)
+        after = logits_of(module, images, whole).argmax(1) == images.labels
+        cost = cost_of(module, whole.subject.example)
+        rows.append(
+            {
+                "method": name,
+                **cost.shares(cost_of(whole.module, whole.subject.example)),
+                "full_percent": 100 * float(full.float().mean()),
+                "percent_before_training": 100 * float(before.float().mean()),
+                "percent": 100 * float(after.float().mean()),
+                "against_full": paired_difference(full, after),
+            }
+        )
+        print(json.dumps(rows[-1]), flush=True)
+    given.out.write_text(json.dumps({"classes": whole.classes, "share": SHARE, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
