@@ -21,10 +21,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import torch_pruning as tp
-from ddeep.experiments.exports_config import CutConfig
-from ddeep.exports.paired import paired_difference
 from torch import nn
 
+from ddeep.data.images import part_of
 from ddeep.data.loader import Loader
 from ddeep.experiments._proof import logits_of
 from ddeep.experiments._shrink import (
@@ -35,10 +34,12 @@ from ddeep.experiments._shrink import (
     shrunk,
 )
 from ddeep.experiments._whole import Whole, open_whole
+from ddeep.experiments.settings import CutConfig
 from ddeep.exports.cost import cost_of
 from ddeep.exports.plain import plain_network
 from ddeep.exports.plan import CutPlan
 from ddeep.exports.shrink import STEPS, estimate_batch_norms
+from ddeep.heads.paired import compare_paired
 from ddeep.networks.head import get_head
 
 SHARE, SEED = 0.5, 0
@@ -66,9 +67,9 @@ def by_torch_pruning(whole: Whole, importance: Callable[[], Any], gradients: boo
         module = copy.deepcopy(start)
         if gradients:
             images = whole.images("train")
-            batch = next(iter(Loader(images, whole.subject.network.preprocessing, 1024, "cpu")))
-            order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
-            del order
+            drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))[:1024]
+            some = part_of(images, drawn, images.labels[drawn], images.classes)
+            batch = next(iter(Loader(some, whole.subject.network.needed_preprocessing(), 1024, "cpu")))
             F.cross_entropy(module(batch.images), batch.labels).backward()
         ignored = [get_head(module, whole.head)]
         pruner = tp.pruner.BasePruner(
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--strategy", default="taylor")
     given = parser.parse_args()
-    whole = open_whole(given.run, tuple(given.classes.split(",")), None)
+    whole = open_whole(given.run, CutConfig(classes=tuple(given.classes.split(","))))
     images = whole.images("test")
     full = logits_of(whole.subject.network.module, images, whole)[:, list(whole.outputs)].argmax(1) == images.labels
     methods: dict[str, Callable[[], nn.Module]] = {
@@ -118,7 +119,7 @@ def main() -> None:
                 "full_percent": 100 * float(full.float().mean()),
                 "percent_before_training": 100 * float(before.float().mean()),
                 "percent": 100 * float(after.float().mean()),
-                "against_full": paired_difference(full, after),
+                "against_full": compare_paired(after, full)._asdict(),
             }
         )
         print(json.dumps(rows[-1]), flush=True)

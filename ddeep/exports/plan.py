@@ -57,7 +57,7 @@ def check_outputs(outputs: Sequence[int], classes: int) -> None:
 
 def readers(module: nn.Module, layers: Collection[str], example: Tensor) -> tuple[str, ...]:
     """The convolutions and linear layers that read the channels of ``layers``, in the order in which they run."""
-    graph = Graph(copy.deepcopy(module).cpu().eval(), example)
+    graph = Graph(copy_of(module).cpu().eval(), example)
     found = set()
     for name in layers:
         ends = [graph.by_name[name]]

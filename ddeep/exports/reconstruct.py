@@ -80,7 +80,7 @@ def _inputs(small: nn.Module, name: str, images: Tensor, number: int) -> Float[T
         if isinstance(module, nn.Conv2d):
             assert not isinstance(module.padding, str)
             padded = inputs[0]
-            patches = F.unfold(padded, module.kernel_size, module.dilation, module.padding, module.stride)  # type: ignore[arg-type]
+            patches = F.unfold(padded, module.kernel_size, module.dilation, module.padding, module.stride)
             rows = patches.transpose(1, 2)
         else:
             rows = _tokens(inputs[0])
