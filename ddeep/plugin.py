@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .files.downloads import DownloadError, download, matches, offline
     from .files.pickles import BoundsError, check_pickle
     from .files.regular import read_bounded
+    from .heads._lbfgs import minimise
     from .heads.ablation import essentiality, knockout, noise_draws
     from .heads.accuracy import accuracy_by_class, confusion, predict
     from .heads.refit import L2
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         ZeroSums,
     )
     from .statistics.batch import ResponseBatch, exact_device
+    from .statistics.gram import Gram
     from .statistics.histograms import ClassHistogram, Histogram, RankSums
     from .statistics.statistic import Statistic, accumulator
     from .statistics.top_images import TopImages
@@ -87,6 +89,7 @@ _LAZY = {
     "BoundsError": "files.pickles",
     "check_pickle": "files.pickles",
     "read_bounded": "files.regular",
+    "minimise": "heads._lbfgs",
     "essentiality": "heads.ablation",
     "knockout": "heads.ablation",
     "noise_draws": "heads.ablation",
@@ -115,6 +118,7 @@ _LAZY = {
     "ZeroSums": "statistics.basic",
     "ResponseBatch": "statistics.batch",
     "exact_device": "statistics.batch",
+    "Gram": "statistics.gram",
     "ClassHistogram": "statistics.histograms",
     "Histogram": "statistics.histograms",
     "RankSums": "statistics.histograms",
@@ -141,6 +145,7 @@ __all__ = [
     "Extremes",
     "FileImages",
     "GradientSums",
+    "Gram",
     "Head",
     "Histogram",
     "Images",
@@ -188,6 +193,7 @@ __all__ = [
     "load_strictly",
     "load_weights",
     "matches",
+    "minimise",
     "noise_draws",
     "offline",
     "open_annotated",

@@ -50,7 +50,7 @@ def minimise(problems: Problems, start: Packed, tolerance: float, most: int) -> 
 
     Those that are done drop out.
     """
-    which = torch.arange(len(start))
+    which = torch.arange(len(start), device=start.device)
     search = _Search(which, start, *problems.gradient(start, which))
     found: dict[int, Minimum] = {}
     for step in range(most):

@@ -75,10 +75,16 @@ def ddeep_strategies() -> Iterator[StrategySpec]:
     )
     yield _strategy(
         "pruned-refit",
-        "filters of all classes chosen jointly: a fitted head pruned, then improved by swaps",
-        "ddeep; optimal brain surgeon: Hassibi & Stork, NIPS 1992; targets: Hinton et al., arXiv 1503.02531",
+        "filters of all classes chosen jointly: fitted heads, pruned and improved by swaps",
+        "ddeep; optimal brain surgeon: Hassibi & Stork, NIPS 1992",
         needs=False,
         learned=True,
+        per_k=True,
+    )
+    yield _strategy(
+        "gram",
+        "filters that least squares takes in one after the other, from sums alone",
+        "orthogonal least squares: Chen, Billings & Luo, International Journal of Control 50, 1989",
         per_k=True,
     )
 

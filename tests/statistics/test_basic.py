@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ddeep.statistics import basic
+from ddeep.statistics import basic, gram
 from ddeep.statistics.basic import (
     ClassCounts,
     ClassSquares,
@@ -26,6 +26,7 @@ from ddeep.statistics.basic import (
     ZeroSums,
 )
 from ddeep.statistics.batch import ResponseBatch
+from ddeep.statistics.gram import Gram
 from ddeep.statistics.statistic import Statistic
 from tests.reference import counts as reference_counts
 from tests.reference import leading_mass
@@ -50,6 +51,7 @@ EXAMPLES: list[Statistic] = [
     Confusion(among=(0, 2)),
     ZeroSums(),
     GradientSums(),
+    Gram(),
 ]
 every_statistic = pytest.mark.parametrize("statistic", EXAMPLES, ids=repr)
 
@@ -82,8 +84,9 @@ def assert_same(one: Statistic, other: Statistic, scale: float = 1.0) -> None:
 def test_every_statistic_of_the_engine_is_tested_here() -> None:
     defined = {
         kind
-        for kind in vars(basic).values()
-        if isinstance(kind, type) and issubclass(kind, Statistic) and kind.__module__ == basic.__name__
+        for module in (basic, gram)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Statistic) and kind.__module__ == module.__name__
     }
     assert {type(example) for example in EXAMPLES} == defined
 
@@ -227,3 +230,14 @@ def test_confusion_zeros_and_gradients(batch: ResponseBatch) -> None:
 def assert_sums(found: Tensor, values: Tensor, labels: Tensor) -> None:
     for c in range(CLASSES):
         torch.testing.assert_close(found[c], values[labels == c].double().sum(0), rtol=1e-12, atol=1e-12)
+
+
+@given(batch=batches())
+@examples(10)
+def test_the_gram_matrix(batch: ResponseBatch) -> None:
+    columns = batch.responses.double().T.tolist()
+    found = gathered(Gram(), [batch], {}).state()["products"]
+    for i, one in enumerate(columns):
+        for j, other in enumerate(columns):
+            products = [a * b for a, b in zip(one, other, strict=True)]
+            assert found[i, j].item() == pytest.approx(math.fsum(products), abs=1e-12 * math.fsum(map(abs, products)))
