@@ -35,6 +35,7 @@ NAMES = (
     "decomposed_head",
     "statistics_alone",
     "refits",
+    "joint_selection",
     "training",
     "commands",
     "memory",

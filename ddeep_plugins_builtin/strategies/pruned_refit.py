@@ -2,66 +2,88 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
+from collections.abc import Sequence
 
-from ddeep.plugin import Context, Evidence, Head, K, Selection
+import torch
+
+from ddeep.plugin import Context, Evidence, K, Selection
 
 from .joint.fit import EXACT, SparseHead, fit
+from .joint.memory import check_memory, sampled
 from .joint.objective import Objective
 from .joint.omp import matching_pursuit
-from .joint.prune import prune
+from .joint.search import search, widest
 from .joint.standardised import Standardised, gram_matrix, label_moments, standardise
-from .joint.swaps import improve
+from .joint.teacher import teacher_moments
 
-WIDEST = 16  # filters per class to start pruning from, or half as many again as asked for
 RIDGE = 1e-3  # of the Gram matrix of standardised responses
-SELECTING, FITTING = 1.0, 0.1  # penalty, in units of 1 / images per class
+SELECTING, FITTING = 0.5, 0.1  # penalty of the search and of the head, in units of 1 / images per class
+TAUGHT = 0.5  # share of the teacher in the head's targets; in those of the search, from k = 20 on
+UNTAUGHT, WHOLLY = 5, 20  # up to and from which k
 
 
 def select(evidence: Evidence, k: K, context: Context) -> Selection:
-    """By |W_cj|·std_j of the sparse head found, which is the learned head; filters that it does not use score 0."""
-    data = standardise(*evidence.cached_responses())
-    varying = int((~data.constant).sum())
-    scores = torch.zeros(evidence.classes, evidence.filters, dtype=torch.float64, device=data.columns.device)
-    if len(data.present) < 2 or not varying:
-        return Selection.top(scores, int(k), present=evidence.present)
-    head = joint_head(data, min(int(k), varying))
-    weight = torch.zeros(len(data.present), evidence.filters + 1, dtype=torch.float64, device=scores.device)
-    weight.scatter_(1, head.support, head.weight)
-    scores[data.present] = weight[:, :-1].abs()
-    chosen = Selection.top(scores, int(k), present=evidence.present)
-    return chosen if context.head is None else chosen.with_head(*head_of(weight, evidence, data))
+    """By |W_cj|·std_j of the sparse head found, which is the learned head; filters that it does not use score 0.
+
+    The head minimises mean cross-entropy + λ/2·Σw² over w_cj = W_cj·std_j, the weights of standardised responses,
+    biases free, on the train split's responses, every class having k weights:
+
+    1. start from the filters that least squares takes in one after the other (``gram``), k of them, and again from 16
+       or 3k/2 of them pruned to k (optimal brain surgeon: Hassibi & Stork, NIPS 1992), each class by its own block of
+       the Hessian;
+    2. swap filters, one selected for one that is not, in all classes at once: the class's quadratic model proposes, a
+       fit of all classes decides;
+    3. widen the better of the two to 2k filters, prune and swap again, while that lowers the loss.
+
+    λ is 0.5 / (images per class) while filters are chosen and 0.1 / (images per class) for the head; the targets are
+    the labels, mixed with what ridge regression on the other images predicts for each, which makes up half of the
+    head's targets, and of the search's none up to k = 5, half from k = 20 on, in between in proportion.
+
+    Responses are copied once: memory is 4·N·(K + 4P) + 8·P·K·(1.5k + 8) + 16·K² bytes for P classes with images, N of
+    them; a random sample of images is taken where N·(K + 4P) would exceed 2³⁰. Time grows with N·K² (once),
+    N·P·K (a round of swaps) and N·P·k (a step of a fit).
+    """
+    return select_all(evidence, [k], context)[k]
 
 
-def joint_head(data: Standardised, k: int) -> SparseHead:
-    """The best head found with k filters a class: of two starts, improved by swaps, that of the lower train loss."""
-    classes = len(data.present)
-    per_class = len(data.labels) / classes
-    objective = Objective(data.columns, label_moments(data.columns, data.labels, classes), SELECTING / per_class)
-    width = min(objective.filters, max(WIDEST, k + k // 2))
-    gram = gram_matrix(data.columns)
+def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K, Selection]:
+    """``select`` for every k; what does not depend on k is done once."""
+    present = int(evidence.present.sum())
+    responses, labels = sampled(*evidence.cached_responses(), present, context.generator())
+    check_memory(*responses.shape, present, widest(evidence.filters, max(map(int, ks))), responses.device)
+    data = standardise(responses, labels)
+    if data.classes < 2 or not data.varying:
+        nothing = torch.zeros(evidence.classes, evidence.filters, dtype=torch.float64)
+        return {k: Selection.top(nothing, int(k), present=evidence.present) for k in ks}
+    heads = joint_heads(data, [min(int(k), data.varying) for k in ks])
+    return {k: selection_of(head, data, evidence, int(k), context) for k, head in zip(ks, heads, strict=True)}
+
+
+def joint_heads(data: Standardised, ks: Sequence[int]) -> list[SparseHead]:
+    """The best heads found with so many filters a class."""
+    per_class, filters = len(data.labels) / data.classes, len(data.columns) - 1
+    gram, truth = gram_matrix(data), label_moments(data)
+    taught = teacher_moments(data, gram)
     gram.diagonal().add_(RIDGE)
-    path = matching_pursuit(gram, objective.moments[:, :-1].contiguous(), width)
-    starts = [started(objective, path[:, :k]), prune(started(objective, path), k)]
-    best = min(map(improve, starts), key=lambda head: head.loss)
-    final = Objective(objective.columns, objective.moments, FITTING / per_class)
-    return fit(final, best.support, best.weight, EXACT)
+    path = matching_pursuit(gram, truth[:, :-1].contiguous(), max(widest(filters, k) for k in ks))
+    final = Objective(data.columns, torch.lerp(truth, taught, TAUGHT), FITTING / per_class)
+    found = []
+    for k in ks:
+        share = TAUGHT * min(max((k - UNTAUGHT) / (WHOLLY - UNTAUGHT), 0.0), 1.0)
+        moments = torch.lerp(truth, taught, share)
+        head = search(Objective(data.columns, moments, SELECTING / per_class), path, k)
+        found.append(fit(final, head.support, head.weight, EXACT))
+    return found
 
 
-def started(objective: Objective, filters: Int64[Tensor, "c m"]) -> SparseHead:
-    """The head over ``filters``, fitted from one that predicts the classes' shares."""
-    ones = torch.full_like(filters[:, :1], objective.filters)
-    weight = torch.zeros(filters.shape, dtype=torch.float64, device=filters.device)
-    bias = objective.moments[:, -1:].log()
-    return fit(objective, torch.cat([filters, ones], 1), torch.cat([weight, bias], 1))
-
-
-def head_of(table: Float[Tensor, "p k1"], evidence: Evidence, data: Standardised) -> Head:
-    """The head for responses as they are that ``table`` is for standardised ones."""
-    weight = torch.zeros(evidence.classes, evidence.filters, dtype=torch.float64, device=table.device)
-    bias = torch.zeros(evidence.classes, dtype=torch.float64, device=table.device)
-    weight[data.present] = torch.where(data.constant, 0.0, table[:, :-1] / data.deviation)
-    bias[data.present] = table[:, -1] - weight[data.present] @ data.mean
-    return Head(weight, bias)
+def selection_of(head: SparseHead, data: Standardised, evidence: Evidence, k: int, context: Context) -> Selection:
+    """Every class's filters by |weight|, and the head for responses as they are that it is for standardised ones."""
+    weights = torch.zeros_like(head.objective.moments).scatter(1, head.support, head.weight)
+    table = torch.zeros(evidence.classes, evidence.filters + 1, dtype=torch.float64)
+    table[data.present.cpu()] = weights.cpu()
+    chosen = Selection.top(table[:, :-1].abs(), k, present=evidence.present)
+    if context.head is None:
+        return chosen
+    mean, deviation = data.mean.cpu(), data.deviation.cpu()
+    weight = torch.where(deviation > 0, table[:, :-1] / deviation, 0.0)
+    return chosen.with_head(weight, table[:, -1] - weight @ mean)

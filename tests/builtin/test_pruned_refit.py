@@ -9,14 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddeep.errors import ConfigError
 from ddeep.evidence.context import Context
 from ddeep.networks.head import Head
 from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.strategies import pruned_refit
+from ddeep_plugins_builtin.strategies.joint import memory, teacher
 from ddeep_plugins_builtin.strategies.joint.fit import SparseHead, fit
 from ddeep_plugins_builtin.strategies.joint.objective import Objective
 from ddeep_plugins_builtin.strategies.joint.prune import without_least
-from ddeep_plugins_builtin.strategies.joint.standardised import Standardised, label_moments, standardise
+from ddeep_plugins_builtin.strategies.joint.standardised import (
+    Standardised,
+    gram_matrix,
+    label_moments,
+    standardise,
+)
 from ddeep_plugins_builtin.strategies.joint.swaps import best_swaps, gains
 from tests.reference import pruned_refit as reference
 from tests.support.evidence import evidence_of
@@ -36,8 +43,7 @@ def problem(seed: int, classes: int = 3, filters: int = 5, images: int = 90) -> 
 
 
 def objective_of(data: Standardised) -> Objective:
-    classes = len(data.present)
-    return Objective(data.columns, label_moments(data.columns, data.labels, classes), PENALTY)
+    return Objective(data.columns, label_moments(data), PENALTY)
 
 
 def as_given(data: Standardised) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,6 +91,17 @@ def test_a_fit_is_a_minimum(k: int) -> None:
     least, where = reference.minimum(*as_given(data), support)
     assert head.loss == pytest.approx(least, abs=1e-6)
     torch.testing.assert_close(table_of(head)[:, :-1], where[:, :-1], rtol=1e-2, atol=1e-2)
+
+
+def test_the_teacher_predicts_every_image_from_the_others() -> None:
+    data = problem(0)
+    inputs = data.columns[:-1].T.double()
+    found = teacher.left_out(data, gram_matrix(data))
+    expected = reference.left_out(inputs, data.labels, 3, teacher.RIDGE)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
+    taught = reference.teacher(inputs, data.labels, 3, teacher.RIDGE, teacher.SCALES)
+    moments = taught.T @ data.columns.T.double() / len(inputs)
+    torch.testing.assert_close(teacher.teacher_moments(data, gram_matrix(data)), moments, rtol=1e-4, atol=1e-5)
 
 
 def block(head: SparseHead, data: Standardised, c: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -139,20 +156,21 @@ def test_a_swap_gains_what_the_quadratic_model_says(seed: int) -> None:
 def test_it_finds_nearly_the_best_of_all_selections(
     classes: int, filters: int, k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Among the best tenth, and sometimes the best."""
+    """Among the best tenth, and nearly always the best."""
     firsts = []
     for seed in range(3):
         data = problem(seed, classes, filters)
         per_class = len(data.labels) / classes
         monkeypatch.setattr(pruned_refit, "SELECTING", PENALTY * per_class)
         monkeypatch.setattr(pruned_refit, "FITTING", PENALTY * per_class)
-        found = pruned_refit.joint_head(data, k)
+        monkeypatch.setattr(pruned_refit, "TAUGHT", 0.0)
+        (found,) = pruned_refit.joint_heads(data, [k])
         all_of_them = reference.losses(*as_given(data), k)
         assert found.loss >= all_of_them[0] - 1e-6
-        rank = sum(loss < found.loss - 1e-5 for loss in all_of_them)
+        rank = sum(loss < found.loss - 2e-5 for loss in all_of_them)
         assert rank <= len(all_of_them) / 10
         firsts.append(rank == 0)
-    assert any(firsts)
+    assert sum(firsts) >= 2
 
 
 def batch(seed: int = 0, classes: int = 4, filters: int = 9) -> ResponseBatch:
@@ -188,8 +206,10 @@ def test_its_head_is_the_minimum_over_the_selection() -> None:
     found = pruned_refit.select(evidence_of(given, [], 4), 3, Context(nn.ReLU(), head))
     data = standardise(given.responses, given.labels)
     assert found.head is not None
-    weight, bias = found.head.over(found.filters, *head)
+    weight, bias = found.learned_head(head)
     inputs, wanted, _ = as_given(data)
+    taught = reference.teacher(inputs, data.labels, 4, teacher.RIDGE, teacher.SCALES)
+    wanted = torch.lerp(wanted, taught, pruned_refit.TAUGHT)
     penalty = torch.full((9,), pruned_refit.FITTING * 4 / 400, dtype=torch.float64)
     least, _ = reference.minimum(inputs, wanted, penalty, found.mask())
     mine = torch.cat([weight * data.deviation, (bias + weight.double() @ data.mean)[:, None]], 1)
@@ -235,3 +255,31 @@ def test_one_class_or_no_filter_that_varies_leaves_nothing_to_learn() -> None:
         found = pruned_refit.select(evidence_of(awkward, [], 4), 2, Context(nn.ReLU(), random_head()))
         assert {row for row in found.filters if row} == {(0, 1)}
         assert found.head is None
+
+
+def test_several_k_at_once_are_as_each_alone() -> None:
+    evidence, context = evidence_of(batch(), [], 4), Context(nn.ReLU(), random_head())
+    found = pruned_refit.select_all(evidence, [3, 1, 9], context)
+    assert found == {k: pruned_refit.select(evidence, k, context) for k in (3, 1, 9)}
+
+
+def test_what_does_not_fit_in_memory_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = memory.nbytes(400, 9, 4, 9)
+    free = type("Free", (), {"available": wanted})
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
+    pruned_refit.select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU()))
+    free.available -= 1
+    with pytest.raises(ConfigError, match=r"400 images, 4 classes and 9 filters.*`gram`"):
+        pruned_refit.select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU()))
+
+
+def test_of_too_many_images_a_random_sample_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = batch()
+    monkeypatch.setattr(memory, "NUMBERS", 300 * (9 + 4 * 4))
+    draw = torch.Generator().manual_seed(0)
+    responses, labels = memory.sampled(given.responses, given.labels, 4, draw)
+    assert responses.shape == (300, 9)
+    places = [int((given.responses == row).all(1).nonzero()[0, 0]) for row in responses]
+    assert places == sorted(set(places))
+    assert torch.equal(labels, given.labels[places])
+    pruned_refit.select(evidence_of(given, [], 4), 3, Context(nn.ReLU()))

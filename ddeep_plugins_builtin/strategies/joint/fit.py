@@ -13,7 +13,7 @@ from ddeep.plugin import minimise
 from .objective import Objective, Support, Weights
 
 ROUGH, EXACT = 1e-2, 1e-3  # the largest |gradient| left, as a share of a class's part of the images
-MOST_STEPS = 60
+MOST_STEPS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,11 @@ class _Masked:
 
 
 def fit(objective: Objective, support: Support, start: Weights, tolerance: float = ROUGH) -> SparseHead:
-    """L-BFGS from ``start``, each class's own block of the Hessian in place of the whole."""
-    goal = tolerance / objective.classes
+    """L-BFGS from ``start``, each class's own block of the Hessian in place of the whole.
+
+    Where the loss is below 1, predictions and gradients are that much nearer to their targets, and so is the goal.
+    """
+    loss, _ = objective.loss_and_shares(support, start)
+    goal = tolerance * min(1.0, loss) / objective.classes
     found = minimise(_Masked(objective, support), start[None], goal, MOST_STEPS)[0]
     return SparseHead(objective, support, found.packed, found.loss)

@@ -26,8 +26,14 @@ class Standardised(NamedTuple):
     deviation: Float[Tensor, " k"]
 
     @property
-    def constant(self) -> Tensor:
-        return self.deviation == 0
+    def classes(self) -> int:
+        """P."""
+        return len(self.present)
+
+    @property
+    def varying(self) -> int:
+        """Filters that are not constant."""
+        return int((self.deviation > 0).sum())
 
 
 def standardise(responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Standardised:
@@ -47,18 +53,18 @@ def standardise(responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) ->
     return Standardised(columns, own, present, mean, deviation)
 
 
-def label_moments(columns: Float[Tensor, "k1 n"], labels: Int64[Tensor, " n"], classes: int) -> Float[Tensor, "c k1"]:
+def label_moments(data: Standardised) -> Float[Tensor, "p k1"]:
     """Σ_n [y_n = c]·x_nj / N: what the objective needs of targets that are the labels."""
-    found = torch.zeros(classes, len(columns), dtype=torch.float64, device=columns.device)
-    for part, truth in zip(columns.split(IMAGES, 1), labels.split(IMAGES), strict=True):
-        found += F.one_hot(truth, classes).T.float() @ part.T
-    return found / len(labels)
+    found = torch.zeros(data.classes, len(data.columns), dtype=torch.float64, device=data.columns.device)
+    for part, truth in zip(data.columns.split(IMAGES, 1), data.labels.split(IMAGES), strict=True):
+        found += F.one_hot(truth, data.classes).T.float() @ part.T
+    return found / len(data.labels)
 
 
-def gram_matrix(columns: Float[Tensor, "k1 n"]) -> Float[Tensor, "k k"]:
+def gram_matrix(data: Standardised) -> Float[Tensor, "k k"]:
     """XXᵀ / N of the standardised responses."""
-    filters = len(columns) - 1
-    found = torch.zeros(filters, filters, dtype=torch.float64, device=columns.device)
-    for part in columns[:-1].split(IMAGES, 1):
+    filters = len(data.columns) - 1
+    found = torch.zeros(filters, filters, dtype=torch.float64, device=data.columns.device)
+    for part in data.columns[:-1].split(IMAGES, 1):
         found += part @ part.T
-    return found / columns.shape[1]
+    return found / len(data.labels)

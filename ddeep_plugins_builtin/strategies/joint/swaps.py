@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from .fit import EXACT, SparseHead, fit
+from .fit import SparseHead, fit
+from .objective import Slopes
 
 SCREENED = 16  # filters of a class whose gains are worked out, those of the largest gradient² / curvature
 ROUNDS = 20
@@ -39,7 +40,7 @@ def improve(head: SparseHead) -> SparseHead:
         else:
             break
         head = trial
-    return fit(head.objective, head.support, head.weight, EXACT)
+    return head
 
 
 def swapped(head: SparseHead, swaps: Swaps, classes: Int64[Tensor, " s"]) -> SparseHead:
@@ -54,8 +55,7 @@ def best_swaps(head: SparseHead) -> Swaps:
     """Of every class, among the filters that promise most."""
     objective, support = head.objective, head.support
     slopes = objective.slopes(support, head.weight)
-    promise = (slopes.gradient.square() / slopes.curvature).scatter(1, support, -torch.inf)
-    into = promise.topk(min(SCREENED, objective.filters - head.width), dim=1).indices
+    into = promise(head, slopes).topk(min(SCREENED, objective.filters - head.width), dim=1).indices
     own = objective.own_blocks(support, slopes.spread)
     across = objective.blocks(support, into, slopes.spread)
     found = gains(
@@ -68,6 +68,12 @@ def best_swaps(head: SparseHead) -> Swaps:
     )
     best, flat = found.flatten(1).max(1)
     return Swaps(best, flat // into.shape[1], into.gather(1, flat[:, None] % into.shape[1])[:, 0])
+
+
+def promise(head: SparseHead, slopes: Slopes | None = None) -> Float[Tensor, "c k1"]:
+    """Twice what every filter's weight alone could gain its class, gradient² / curvature; -∞ for those in use."""
+    slopes = slopes or head.objective.slopes(head.support, head.weight)
+    return (slopes.gradient.square() / slopes.curvature).scatter(1, head.support, -torch.inf)
 
 
 def gains(
