@@ -18,8 +18,7 @@ from .joint.teacher import teacher_moments
 
 RIDGE = 1e-3  # of the Gram matrix of standardised responses
 SELECTING, FITTING = 0.5, 0.1  # penalty of the search and of the head, in units of 1 / images per class
-TAUGHT = 0.5  # share of the teacher in the head's targets; in those of the search, from k = 20 on
-UNTAUGHT, WHOLLY = 5, 20  # up to and from which k
+TAUGHT, SLOWLY = 0.5, 40  # share of the teacher in the head's targets; in those of the search k / 40, where less
 
 
 def select(evidence: Evidence, k: K, context: Context) -> Selection:
@@ -37,7 +36,7 @@ def select(evidence: Evidence, k: K, context: Context) -> Selection:
 
     λ is 0.5 / (images per class) while filters are chosen and 0.1 / (images per class) for the head; the targets are
     the labels, mixed with what ridge regression on the other images predicts for each, which makes up half of the
-    head's targets, and of the search's none up to k = 5, half from k = 20 on, in between in proportion.
+    head's targets and min(1/2, k/40) of the search's.
 
     Responses are copied once: memory is 4·N·(K + 4P) + 8·P·K·(1.5k + 8) + 16·K² bytes for P classes with images, N of
     them; a random sample of images is taken where N·(K + 4P) would exceed 2³⁰. Time grows with N·K² (once),
@@ -69,8 +68,7 @@ def joint_heads(data: Standardised, ks: Sequence[int]) -> list[SparseHead]:
     final = Objective(data.columns, torch.lerp(truth, taught, TAUGHT), FITTING / per_class)
     found = []
     for k in ks:
-        share = TAUGHT * min(max((k - UNTAUGHT) / (WHOLLY - UNTAUGHT), 0.0), 1.0)
-        moments = torch.lerp(truth, taught, share)
+        moments = torch.lerp(truth, taught, min(TAUGHT, k / SLOWLY))
         head = search(Objective(data.columns, moments, SELECTING / per_class), path, k)
         found.append(fit(final, head.support, head.weight, EXACT))
     return found

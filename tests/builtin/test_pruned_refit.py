@@ -269,7 +269,7 @@ def test_what_does_not_fit_in_memory_is_refused_before_the_work(monkeypatch: pyt
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
     pruned_refit.select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU()))
     free.available -= 1
-    with pytest.raises(ConfigError, match=r"400 images, 4 classes and 9 filters.*`gram`"):
+    with pytest.raises(ConfigError, match=r"400 images, 4 classes, 9 filters.*`gram`"):
         pruned_refit.select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU()))
 
 

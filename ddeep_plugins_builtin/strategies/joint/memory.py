@@ -38,6 +38,6 @@ def check_memory(images: int, filters: int, classes: int, width: int, device: to
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if wanted > free:
         raise ConfigError(
-            f"pruned-refit needs {wanted / 2**30:.1f} GiB for {images} images, {classes} classes and {filters} filters, "
-            f"of {free / 2**30:.1f} GiB free on {device}. Choose `gram`, which keeps no responses, or fewer images."
+            f"pruned-refit takes {wanted / 2**30:.1f} GiB ({images} images, {classes} classes, {filters} filters), more "
+            f"than the {free / 2**30:.1f} free on {device}. Choose `gram`, which keeps no responses, or fewer images."
         )
