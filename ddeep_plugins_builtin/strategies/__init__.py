@@ -78,14 +78,14 @@ def ddeep_strategies() -> Iterator[StrategySpec]:
         "filters of all classes chosen jointly: fitted heads, pruned and improved by swaps",
         "ddeep; optimal brain surgeon: Hassibi & Stork, NIPS 1992",
         needs=False,
+        all_k=True,
         learned=True,
-        per_k=True,
     )
     yield _strategy(
         "gram",
         "filters that least squares takes in one after the other, from sums alone",
         "orthogonal least squares: Chen, Billings & Luo, International Journal of Control 50, 1989",
-        per_k=True,
+        all_k=True,
     )
 
 

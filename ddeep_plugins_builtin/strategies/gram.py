@@ -20,8 +20,12 @@ def needs(ks: Sequence[K]) -> list[Statistic]:  # noqa: ARG001
     return [ClassSums(), Gram()]
 
 
-def select(evidence: Evidence, k: K, context: Context) -> Float[Tensor, "c k"]:  # noqa: ARG001
-    """1 / the step at which least squares takes the filter in, 0 beyond step k.
+def select_all(
+    evidence: Evidence,
+    ks: Sequence[K],
+    context: Context,  # noqa: ARG001
+) -> dict[K, Float[Tensor, "c k"]]:
+    """1 / the step at which least squares takes the filter in, 0 beyond the largest k: the same for every k.
 
     For every class on its own membership in it, 1 or 0, is predicted from standardised responses by ridge regression
     (ridge 0.001 of a filter's variance) on few filters: orthogonal least squares (Chen, Billings & Luo, International
@@ -36,6 +40,6 @@ def select(evidence: Evidence, k: K, context: Context) -> Float[Tensor, "c k"]: 
     correlations = (products / counts.sum() - torch.outer(mean, mean)) * torch.outer(scale, scale)
     correlations.diagonal().add_(RIDGE)
     with_membership = (sums - counts[:, None] * mean) * scale / counts.sum()
-    order = matching_pursuit(correlations, with_membership, int(k))
+    order = matching_pursuit(correlations, with_membership, max(map(int, ks)))
     steps = torch.arange(1, order.shape[1] + 1, dtype=torch.float64, device=order.device)
-    return torch.zeros_like(sums).scatter(1, order, (1 / steps).expand(order.shape))
+    return dict.fromkeys(ks, torch.zeros_like(sums).scatter(1, order, (1 / steps).expand(order.shape)))

@@ -18,10 +18,11 @@ from .joint.teacher import teacher_moments
 
 RIDGE = 1e-3  # of the Gram matrix of standardised responses
 SELECTING, FITTING = 0.5, 0.1  # penalty of the search and of the head, in units of 1 / images per class
-TAUGHT, SLOWLY = 0.5, 40  # share of the teacher in the head's targets; in those of the search k / 40, where less
+TAUGHT = 0.5  # share of the teacher in the head's targets
+FEW, MANY = 5, 20  # in the search's, 0 up to the first of these k, the same from the second on
 
 
-def select(evidence: Evidence, k: K, context: Context) -> Selection:
+def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K, Selection]:
     """By |W_cj|·std_j of the sparse head found, which is the learned head; filters that it does not use score 0.
 
     The head minimises mean cross-entropy + λ/2·Σw² over w_cj = W_cj·std_j, the weights of standardised responses,
@@ -36,17 +37,12 @@ def select(evidence: Evidence, k: K, context: Context) -> Selection:
 
     λ is 0.5 / (images per class) while filters are chosen and 0.1 / (images per class) for the head; the targets are
     the labels, mixed with what ridge regression on the other images predicts for each, which makes up half of the
-    head's targets and min(1/2, k/40) of the search's.
+    head's targets, and of the search's nothing up to k = 5, half from k = 20 on and in between in proportion.
 
     Responses are copied once: memory is 4·N·(K + 4P) + 8·P·K·(1.5k + 8) + 16·K² bytes for P classes with images, N of
     them; a random sample of images is taken where N·(K + 4P) would exceed 2³⁰. Time grows with N·K² (once),
     N·P·K (a round of swaps) and N·P·k (a step of a fit).
     """
-    return select_all(evidence, [k], context)[k]
-
-
-def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K, Selection]:
-    """``select`` for every k; what does not depend on k is done once."""
     present = int(evidence.present.sum())
     responses, labels = sampled(*evidence.cached_responses(), present, context.generator())
     check_memory(*responses.shape, present, widest(evidence.filters, max(map(int, ks))), responses.device)
@@ -68,7 +64,8 @@ def joint_heads(data: Standardised, ks: Sequence[int]) -> list[SparseHead]:
     final = Objective(data.columns, torch.lerp(truth, taught, TAUGHT), FITTING / per_class)
     found = []
     for k in ks:
-        moments = torch.lerp(truth, taught, min(TAUGHT, k / SLOWLY))
+        share = TAUGHT * min(max((k - FEW) / (MANY - FEW), 0.0), 1.0)
+        moments = torch.lerp(truth, taught, share)
         head = search(Objective(data.columns, moments, SELECTING / per_class), path, k)
         found.append(fit(final, head.support, head.weight, EXACT))
     return found

@@ -22,7 +22,7 @@ CLASSES = 4
 
 def scores(batch: ResponseBatch, k: int, parts: tuple[tuple[ResponseBatch, ...], ...] = ()) -> Tensor:
     evidence = evidence_of(batch, gram.needs([k]), CLASSES, parts)
-    return gram.select(evidence, k, Context(nn.ReLU()))
+    return gram.select_all(evidence, [k], Context(nn.ReLU()))[k]
 
 
 def order(batch: ResponseBatch, k: int) -> list[list[int]]:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from ddeep.errors import ConfigError
 from ddeep.evidence.context import Context
+from ddeep.evidence.evidence import Evidence
 from ddeep.networks.head import Head
+from ddeep.selections.selection import Selection
 from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.strategies import pruned_refit
 from ddeep_plugins_builtin.strategies.joint import memory, teacher
@@ -167,7 +169,7 @@ def test_it_finds_nearly_the_best_of_all_selections(
         (found,) = pruned_refit.joint_heads(data, [k])
         all_of_them = reference.losses(*as_given(data), k)
         assert found.loss >= all_of_them[0] - 1e-6
-        rank = sum(loss < found.loss - 2e-5 for loss in all_of_them)
+        rank = sum(loss < found.loss * (1 - 2e-4) for loss in all_of_them)  # less is not worth a swap to it
         assert rank <= len(all_of_them) / 10
         firsts.append(rank == 0)
     assert sum(firsts) >= 2
@@ -187,15 +189,19 @@ def random_head() -> Head:
     return Head(torch.randn(4, 9, generator=generator), torch.randn(4, generator=generator))
 
 
+def select(evidence: Evidence, k: int, context: Context) -> Selection:
+    return pruned_refit.select_all(evidence, [k], context)[k]
+
+
 def filters_of(given: ResponseBatch, k: int, classes: int = 4) -> list[list[int]]:
-    found = pruned_refit.select(evidence_of(given, [], classes), k, Context(nn.ReLU()))
+    found = select(evidence_of(given, [], classes), k, Context(nn.ReLU()))
     return [list(row) for row in found.filters]
 
 
 @pytest.mark.parametrize("with_head", [True, False])
 def test_scores_are_the_heads_it_found(with_head: bool) -> None:
     head = random_head() if with_head else None
-    found = pruned_refit.select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU(), head))
+    found = select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU(), head))
     assert [len(row) for row in found.filters] == [3] * 4
     assert min(score for row in found.scores for score in row) > 0
     assert (found.head is not None) == with_head  # without a head to put it in nothing is learned for one
@@ -203,7 +209,7 @@ def test_scores_are_the_heads_it_found(with_head: bool) -> None:
 
 def test_its_head_is_the_minimum_over_the_selection() -> None:
     given, head = batch(), random_head()
-    found = pruned_refit.select(evidence_of(given, [], 4), 3, Context(nn.ReLU(), head))
+    found = select(evidence_of(given, [], 4), 3, Context(nn.ReLU(), head))
     data = standardise(given.responses, given.labels)
     assert found.head is not None
     weight, bias = found.learned_head(head)
@@ -238,11 +244,11 @@ def test_constant_filters_come_last_and_absent_classes_have_none() -> None:
     responses[:, 3] = 2.5
     labels[labels == 1] = 0
     evidence = evidence_of(replace(given, responses=responses, labels=labels), [], 4)
-    found = pruned_refit.select(evidence, 9, Context(nn.ReLU(), random_head()))
+    found = select(evidence, 9, Context(nn.ReLU(), random_head()))
     assert found.absent == (1,)
     assert found.filters[1] == ()
     assert [row[-1] for row in found.filters if row] == [3] * 3
-    few = pruned_refit.select(evidence, 8, Context(nn.ReLU(), random_head()))
+    few = select(evidence, 8, Context(nn.ReLU(), random_head()))
     assert all(3 not in row for row in few.filters)
 
 
@@ -252,7 +258,7 @@ def test_one_class_or_no_filter_that_varies_leaves_nothing_to_learn() -> None:
         replace(given, labels=torch.zeros_like(given.labels)),
         replace(given, responses=torch.ones_like(given.responses)),
     ):
-        found = pruned_refit.select(evidence_of(awkward, [], 4), 2, Context(nn.ReLU(), random_head()))
+        found = select(evidence_of(awkward, [], 4), 2, Context(nn.ReLU(), random_head()))
         assert {row for row in found.filters if row} == {(0, 1)}
         assert found.head is None
 
@@ -260,17 +266,17 @@ def test_one_class_or_no_filter_that_varies_leaves_nothing_to_learn() -> None:
 def test_several_k_at_once_are_as_each_alone() -> None:
     evidence, context = evidence_of(batch(), [], 4), Context(nn.ReLU(), random_head())
     found = pruned_refit.select_all(evidence, [3, 1, 9], context)
-    assert found == {k: pruned_refit.select(evidence, k, context) for k in (3, 1, 9)}
+    assert found == {k: select(evidence, k, context) for k in (3, 1, 9)}
 
 
 def test_what_does_not_fit_in_memory_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = memory.nbytes(400, 9, 4, 9)
     free = type("Free", (), {"available": wanted})
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
-    pruned_refit.select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU()))
+    select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU()))
     free.available -= 1
     with pytest.raises(ConfigError, match=r"400 images, 4 classes, 9 filters.*`gram`"):
-        pruned_refit.select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU()))
+        select(evidence_of(batch(), [], 4), 3, Context(nn.ReLU()))
 
 
 def test_of_too_many_images_a_random_sample_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,4 +288,4 @@ def test_of_too_many_images_a_random_sample_is_taken(monkeypatch: pytest.MonkeyP
     places = [int((given.responses == row).all(1).nonzero()[0, 0]) for row in responses]
     assert places == sorted(set(places))
     assert torch.equal(labels, given.labels[places])
-    pruned_refit.select(evidence_of(given, [], 4), 3, Context(nn.ReLU()))
+    select(evidence_of(given, [], 4), 3, Context(nn.ReLU()))

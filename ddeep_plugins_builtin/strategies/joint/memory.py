@@ -37,7 +37,8 @@ def check_memory(images: int, filters: int, classes: int, width: int, device: to
     wanted = nbytes(images, filters, classes, width)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if wanted > free:
+        size = f"{images} images, {classes} classes, {filters} filters"
         raise ConfigError(
-            f"pruned-refit takes {wanted / 2**30:.1f} GiB ({images} images, {classes} classes, {filters} filters), more "
-            f"than the {free / 2**30:.1f} free on {device}. Choose `gram`, which keeps no responses, or fewer images."
+            f"pruned-refit takes {wanted / 2**30:.1f} GiB here ({size}), more than the {free / 2**30:.1f} GiB free on "
+            f"{device}. Choose `gram`, which keeps no responses, or fewer images."
         )
