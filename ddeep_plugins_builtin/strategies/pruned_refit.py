@@ -28,18 +28,18 @@ def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K,
     The head minimises mean cross-entropy + λ/2·Σw² over w_cj = W_cj·std_j, the weights of standardised responses,
     biases free, on the train split's responses, every class having k weights:
 
-    1. start from the filters that least squares takes in one after the other (``gram``), k of them, and again from 16
-       or 3k/2 of them pruned to k (optimal brain surgeon: Hassibi & Stork, NIPS 1992), each class by its own block of
-       the Hessian;
+    1. start from the filters that least squares takes in one after the other (``gram``): the first k of them, and again
+       the first 2k, and the first 16, pruned to k (optimal brain surgeon: Hassibi & Stork, NIPS 1992), each class by
+       its own block of the Hessian;
     2. swap filters, one selected for one that is not, in all classes at once: the class's quadratic model proposes, a
        fit of all classes decides;
-    3. widen the better of the two to 2k filters, prune and swap again, while that lowers the loss.
+    3. widen the best of them to 2k filters, prune and swap again, while that lowers the loss.
 
     λ is 0.5 / (images per class) while filters are chosen and 0.1 / (images per class) for the head; the targets are
     the labels, mixed with what ridge regression on the other images predicts for each, which makes up half of the
     head's targets, and of the search's nothing up to k = 5, half from k = 20 on and in between in proportion.
 
-    Responses are copied once: memory is 4·N·(K + 4P) + 8·P·K·(1.5k + 8) + 16·K² bytes for P classes with images, N of
+    Responses are copied once: memory is 4·N·(K + 4P) + 8·P·K·(max(16, 2k) + 8) + 24·K² bytes for P classes with images, N of
     them; a random sample of images is taken where N·(K + 4P) would exceed 2³⁰. Time grows with N·K² (once),
     N·P·K (a round of swaps) and N·P·k (a step of a fit).
     """

@@ -11,23 +11,24 @@ from .objective import Objective
 from .prune import prune
 from .swaps import improve, promise
 
-WIDEST = 16  # filters per class to start pruning from, or half as many again as asked for
+WIDEST = 16  # filters per class to start pruning from, or twice as many as asked for
 LEAST_GAIN = 1e-3  # relative; below it another round of widening is not worth its fits
 ROUNDS = 4
 
 
 def widest(filters: int, k: int) -> int:
     """Filters per class that the search for ``k`` starts from."""
-    return min(filters, max(WIDEST, k + k // 2))
+    return min(filters, max(WIDEST, 2 * k))
 
 
 def search(objective: Objective, path: Int64[Tensor, "c p"], k: int) -> SparseHead:
     """The head of the lowest loss found, every class having ``k`` filters.
 
-    ``path`` orders filters by least squares. One start are its first k, another a head over more of them, pruned; both
-    are improved by swaps. Then the better is widened to 2k, pruned back and improved again, while that helps.
+    ``path`` orders filters by least squares. Heads over its first k, its first 2k and more are pruned to k and improved
+    by swaps. Then the best is widened to 2k, pruned back and improved again, while that helps.
     """
-    starts = [started(objective, path[:, :k]), prune(started(objective, path[:, : widest(objective.filters, k)]), k)]
+    widths = sorted({k, min(2 * k, objective.filters), widest(objective.filters, k)})
+    starts = (prune(started(objective, path[:, :width]), k) for width in widths)
     best = min(map(improve, starts), key=lambda head: head.loss)
     for _ in range(ROUNDS):
         if 2 * k > objective.filters:
