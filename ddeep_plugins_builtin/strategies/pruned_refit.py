@@ -39,8 +39,8 @@ def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K,
     the labels, mixed with what ridge regression on the other images predicts for each, which makes up half of the
     head's targets, and of the search's nothing up to k = 5, half from k = 20 on and in between in proportion.
 
-    Responses are copied once: memory is 4·N·(K + 4P) + 8·P·K·(max(16, 2k) + 8) + 24·K² bytes for P classes with images, N of
-    them; a random sample of images is taken where N·(K + 4P) would exceed 2³⁰. Time grows with N·K² (once),
+    Responses are copied once: memory is 4·N·(K + 4P) + 8·P·K·(max(16, 2k) + 8) + 24·K² bytes for P classes with images,
+    N of them; a random sample of images is taken where N·(K + 4P) would exceed 2³⁰. Time grows with N·K² (once),
     N·P·K (a round of swaps) and N·P·k (a step of a fit).
     """
     present = int(evidence.present.sum())
