@@ -93,9 +93,9 @@ class Program:
         self.pairs = torch.nonzero(problem.cost.triu() > 0).tolist()
         self.variables = self.filters * (1 + self.classes) + len(self.pairs)
         self.rows: list[tuple[list[int], list[float], float, float]] = []
-        self.add(list(range(self.filters)), 1.0, problem.size, problem.size)
+        self.add(list(range(self.filters)), problem.size, problem.size)
         for c in range(self.classes):
-            self.add([self.x(c, j) for j in range(self.filters)], 1.0, problem.k, problem.k)
+            self.add([self.x(c, j) for j in range(self.filters)], problem.k, problem.k)
             for j in range(self.filters):
                 self.rows.append(([self.x(c, j), j], [1.0, -1.0], -np.inf, 0.0))
         first = self.filters * (1 + self.classes)
@@ -106,15 +106,15 @@ class Program:
         """The variable for class ``c`` having filter ``j``."""
         return self.filters * (1 + c) + j
 
-    def add(self, variables: list[int], factor: float, low: float, high: float) -> None:
-        """The sum of ``variables``, each times ``factor``, lies between ``low`` and ``high``."""
-        self.rows.append((variables, [factor] * len(variables), low, high))
+    def add(self, variables: list[int], low: int, high: int) -> None:
+        """The sum of ``variables`` lies between ``low`` and ``high``."""
+        self.rows.append((variables, [1.0] * len(variables), float(low), float(high)))
 
     def allow_once(self, own: list[int]) -> None:
         """No two classes have the filters ``own``."""
         for c in range(self.classes):
             for d in range(c):
-                self.add([self.x(a, j) for a in (c, d) for j in own], 1.0, -np.inf, 2 * len(own) - 1)
+                self.add([self.x(a, j) for a in (c, d) for j in own], 0, 2 * len(own) - 1)
 
     def solve(self, seconds: float) -> Solution:
         """The best found within ``seconds``, and the bound reached by then."""

@@ -85,10 +85,11 @@ def random_batch(images: int = 300, filters: int = 12, classes: int = CLASSES, s
 
 
 def test_every_strategy_has_a_reference() -> None:
-    """In one module; what depends on k or is learned is compared in a test file, with a module, of its own."""
-    for spec in SPECS:
-        if spec not in SCORING and spec.name not in ("paper", "random"):
-            assert import_module(f"tests.reference.{spec.name.replace('-', '_')}")
+    """In one module; what chooses jointly is compared in a test file, with a module, of its own."""
+    others = {spec.name for spec in SPECS if spec not in SCORING} - {"paper", "random"}
+    for name in others:
+        assert import_module(f"tests.reference.{name.replace('-', '_')}")
+    assert {spec.name for spec in SPECS if spec.learned} <= others
     assert {spec.name for spec in SPECS} <= registry().strategies.keys()
 
 
@@ -185,7 +186,12 @@ def test_awkward_responses_give_a_whole_selection(spec: StrategySpec, awkward: s
     for k in (2, 5):
         found = choose(spec, evidence_of(batch, needed(spec, [k]), CLASSES), k, context_of(5))
         assert list(found.absent) == [c for c in range(CLASSES) if c not in present]
-        assert [len(found.filters[c]) for c in present] == [k] * len(present)
+        sizes = [len(found.filters[c]) for c in present]
+        if spec.name in {"sldd", "q-senn"}:  # k on average, but one at least
+            assert min(sizes) >= 1
+            assert sum(sizes) <= k * len(present) + len(present) - 1
+        else:
+            assert sizes == [k] * len(present)
 
 
 @pytest.mark.parametrize("name", ["selectivity", "tf-idf", "firing-rate"])
