@@ -35,8 +35,11 @@ def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K,
 def ternary(
     weight: Float[Tensor, "p k"], bias: Float[Tensor, " p"], kept: Bool[Tensor, "p k"]
 ) -> tuple[Float[Tensor, "p k"], Float[Tensor, " p"]]:
-    """The weights kept, as signs times their mean magnitude, and the biases that go with them."""
+    """The weights kept, as signs times their mean magnitude, and the biases that go with them.
+
+    Only differences of biases matter; as steps from zero leave them, their mean is 0 before the largest is taken.
+    """
     signs = weight.sign() * kept
     more = signs.sum(1)
     share = (more - more.min()) / (more.max() - more.min()).clamp(min=1)
-    return signs * weight[kept].abs().mean(), bias.abs().max() * (1 - 2 * share)
+    return signs * weight[kept].abs().mean(), (bias - bias.mean()).abs().max() * (1 - 2 * share)
