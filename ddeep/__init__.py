@@ -21,17 +21,19 @@ from .registry.hookspecs import hookimpl
 from .registry.specs import DatasetSpec, MetricSpec, ModelFamily, ModelSpec, RegularizerSpec, StrategySpec, WeightsSpec
 
 if TYPE_CHECKING:
-    from .api import RunResult, cut, decompose, evaluate, export, forget, gather, load, measure, refit, run, select
+    from .api import cut, decompose, evaluate, export, forget, gather, load, measure, refit, select
+    from .commands import Comparison, compare, explain, finetune, report, run
     from .data.images import FileImages, TensorImages
     from .heads.decomposed import DecomposedLinear
     from .networks.layer import Layer
+    from .results.run import RunResult
     from .selections.selection import Selection
 
 __version__ = VERSION
 
 # Imported on first use: they need torch, and `ddeep --help` must not.
 _LAZY = {
-    "RunResult": "api",
+    "RunResult": "results.run",
     "cut": "api",
     "decompose": "api",
     "evaluate": "api",
@@ -41,7 +43,12 @@ _LAZY = {
     "load": "api",
     "measure": "api",
     "refit": "api",
-    "run": "api",
+    "Comparison": "commands",
+    "compare": "commands",
+    "explain": "commands",
+    "finetune": "commands",
+    "report": "commands",
+    "run": "commands",
     "select": "api",
     "DecomposedLinear": "heads.decomposed",
     "FileImages": "data.images",
@@ -52,6 +59,7 @@ _LAZY = {
 
 __all__ = [
     "CacheError",
+    "Comparison",
     "ConfigError",
     "DataError",
     "DatasetSpec",
@@ -72,16 +80,20 @@ __all__ = [
     "TrainingError",
     "WeightsError",
     "WeightsSpec",
+    "compare",
     "cut",
     "decompose",
     "evaluate",
+    "explain",
     "export",
+    "finetune",
     "forget",
     "gather",
     "hookimpl",
     "load",
     "measure",
     "refit",
+    "report",
     "run",
     "select",
 ]

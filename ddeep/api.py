@@ -25,8 +25,6 @@ from .evidence.collector import Collector
 from .evidence.context import Context, View, Visit
 from .evidence.evidence import Evidence, gather_kept
 from .evidence.replay import run_on
-from .experiments.run import run as run_experiment
-from .experiments.settings import RunConfig, read_config
 from .exports.cut import cut_network
 from .exports.forget import forget
 from .exports.formats import Format, write_network
@@ -42,7 +40,7 @@ from .networks.layer import Layer
 from .networks.logits import check_finite, check_logits
 from .networks.trace import Recording, record
 from .networks.wrappers import unwrapped
-from .results.run import RunResult, load
+from .results.run import load
 from .selections.k import parse_k
 from .selections.measure import SplitEvidence, always_measured, find_metric, keeps
 from .selections.measure import measure as run_metrics
@@ -51,20 +49,7 @@ from .selections.select import choose, find_strategy, needed
 from .selections.selection import Selection
 from .statistics.statistic import Statistic
 
-__all__ = [
-    "RunResult",
-    "cut",
-    "decompose",
-    "evaluate",
-    "export",
-    "forget",
-    "gather",
-    "load",
-    "measure",
-    "refit",
-    "run",
-    "select",
-]
+__all__ = ["cut", "decompose", "evaluate", "export", "forget", "gather", "load", "measure", "refit", "select"]
 
 # Of (images, labels, …), or of mappings that name them: see data.batches.read_batch.
 Batches = Iterable[Any]
@@ -181,15 +166,6 @@ def measure(
     if test_batches is not None:
         context = replace(context, layer=parts.layer, run_test=partial(_run_on, parts, test_batches, device))
     return run_metrics(specs, SplitEvidence(train, test), selection, context)
-
-
-def run(**settings: Any) -> RunResult:
-    """What ``ddeep run`` does, with its options as keywords: ``ddeep.run(model="resnet20", strategy="paper")``.
-
-    For models and datasets of plugins. Nothing is written; the result has the ``document`` of ``run.json``, the
-    ``selection`` and the decomposed ``model``, None where the layer does not feed the head.
-    """
-    return run_experiment(read_config(RunConfig, settings))
 
 
 @_outside_inference_mode

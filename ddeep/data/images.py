@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from .labels import refuse_several
+from .loaded import LoadedImages
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,7 @@ def _check(count: int, labels: Tensor, classes: Sequence[str]) -> None:
         raise DataError(f"Two classes are named {twice!r}. Give every class a name of its own.")
 
 
-Images: TypeAlias = TensorImages | FileImages | ResponseTable
+Images: TypeAlias = TensorImages | FileImages | ResponseTable | LoadedImages
 
 
 def part_of(
@@ -115,6 +116,8 @@ def part_of(
     hashed = hashlib.sha256(text.encode()).hexdigest()
     if isinstance(images, ResponseTable):
         return ResponseTable(images.rows[indices], labels, tuple(classes), hashed)
+    if isinstance(images, LoadedImages):
+        raise DataError("A part of what a loader gives cannot be taken: give a loader of that part.")
     return FileImages([images.files[index] for index in indices.tolist()], labels, tuple(classes), hashed)
 
 

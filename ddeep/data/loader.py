@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
@@ -24,6 +25,7 @@ from ..errors import ConfigError, DataError
 from .batches import Batch
 from .decoding import fitted_pixels
 from .images import FileImages, Images, ResponseTable, TensorImages
+from .loaded import LoadedImages
 from .preprocessing import Preprocessing
 from .shared_memory import end_when_nothing_can_be_sent, enough
 
@@ -74,6 +76,7 @@ class Loader:
         self.skipped = 0
         self.complaints: list[str] = []
         self._workers = default_workers(world) if workers is None else workers
+        self._first, self._world = first, world
         self._batches = range(rank, -(-len(images) // batch_size), world)[first:]
 
     def __len__(self) -> int:
@@ -86,6 +89,8 @@ class Loader:
             return self._from_memory(self.images)
         if isinstance(self.images, ResponseTable):
             return self._from_table(self.images)
+        if isinstance(self.images, LoadedImages):
+            return self._from_loader(self.images)
         return self._from_files(self.images)
 
     @property
@@ -106,6 +111,12 @@ class Loader:
             part = slice(number * self.batch_size, (number + 1) * self.batch_size)
             rows = self._moved(table.rows[part].to(self.dtype))
             yield Batch(rows, self._moved(table.labels[part]), self._moved(self._indices(number)))
+
+    def _from_loader(self, images: LoadedImages) -> Iterator[Batch]:
+        if self._world > 1:
+            raise ConfigError("Several processes need a dataset of a plugin: a loader of your own is read by one.")
+        for batch in islice(images.read(), self._first, None):
+            yield Batch(*map(self._moved, batch))
 
     def _from_files(self, images: FileImages) -> Iterator[Batch]:
         wanted = [self._indices(number) for number in self._batches]
@@ -255,8 +266,17 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
+def read_inputs(images: Images, indices: Sequence[int], preprocessing: Preprocessing) -> Tensor:
+    """The images at ``indices`` as the network takes them: normalised."""
+    if isinstance(images, LoadedImages):
+        return images.fetch(indices)
+    return preprocessing.normalise(read_pixels(images, indices, preprocessing))
+
+
 def read_pixels(images: Images, indices: Sequence[int], preprocessing: Preprocessing) -> UInt8[Tensor, "n s s 3"]:
     """The images at ``indices`` as the network sees them: resized and cropped, not yet normalised."""
+    if isinstance(images, LoadedImages):
+        return images.pictures(images.fetch(indices))
     if isinstance(images, ResponseTable):
         raise DataError("Responses have no pixels to look at.")
     if isinstance(images, TensorImages):

@@ -30,7 +30,7 @@ from .settings import ALL, CompareConfig
 SCHEMA = "ddeep.comparison/1"
 
 
-def run_comparison(config: CompareConfig) -> dict[str, Any]:
+def run_comparison(config: CompareConfig, own: Subject | None = None) -> dict[str, Any]:
     """The document of ``ddeep compare``: ``rows``, best first within each k, ``null``, ``agreement``, ``skipped``."""
     timings = Timings()
     subjects = config.subjects()
@@ -41,7 +41,7 @@ def run_comparison(config: CompareConfig) -> dict[str, Any]:
     document.update({name: [] for name in ("networks", "rows", "null", "agreement", "skipped")})
     for settings in subjects:
         with timings.phase("load"):
-            subject = open_subject(settings)
+            subject = own or open_subject(settings)
         document["dataset"] = subject.dataset
         document["k"] = document["k"] or [subject.network.k]
         for name, found in _compare_network(subject, specs, document["k"], config, timings).items():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..data.decoding import fitted_pixels
 from ..data.images import FileImages, Split
+from ..data.loaded import LoadedImages
 from ..errors import ConfigError, DataError, suggestion
 from ..evidence.subject import Subject
 from ..networks.head import FEEDS_TOLERANCE, Head, get_head
@@ -64,6 +65,7 @@ class Explanation:
     full_predicted: int
     true: int | None
     logits: tuple[ClassLogit, ClassLogit]
+    inputs: Float[Tensor, "1 c h w"]  # the image as the network takes it
 
     def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
         """The explanation as JSON-ready data."""
@@ -97,17 +99,22 @@ class Explainer:
     selection: Selection
 
     @classmethod
-    def open(cls, run: Path, data_dir: Path | None = None, device: str | None = None) -> Explainer:
-        """Open a run directory, and the network and dataset it is about. Raises ConfigError without decomposed head."""
+    def open(
+        cls, run: Path, data_dir: Path | None = None, device: str | None = None, subject: Subject | None = None
+    ) -> Explainer:
+        """Open a run directory, and the network and dataset it is about, unless its ``subject`` is at hand.
+
+        Raises ConfigError without decomposed head.
+        """
         document = read_run(run)
         if document["accuracy"].get("decomposed") is None:
             raise ConfigError(
                 f"The run in {run} has no decomposed head (layer {document['layer']!r} does not feed the head), so "
                 "there are no logits to take apart. Run at the layer that feeds it: leave out --layer."
             )
-        subject = reopen(document, data_dir, device)
+        subject = subject or reopen(document, data_dir, device)
         (layer,) = subject.layers([document["layer"]])
-        module = saved_network(run, document)
+        module = saved_network(run, document, subject.network.module)
         linear = get_head(module, document["head"])
         head = Head(linear.weight.detach(), linear.bias.detach())
         selection = Selection.load(run / "selection.json", num_classes=len(subject.classes))
@@ -119,10 +126,9 @@ class Explainer:
         ``true`` names its class; by default the dataset's own label, or the file's folder where that is a class.
         Raises DataError for images and classes that are not there.
         """
-        pixels, label = self._read(image)
+        pixels, images, label = self._read(image)
         if true is not None:
             label = self._class_index(true)
-        images = self.subject.network.needed_preprocessing().normalise(pixels[None])
         with torch.no_grad(), ResponseHooks(self.module, [self.layer], {"logits"}) as taps:
             logits = taps.run(images)
             full = read_logits(self.subject.network.module(images))
@@ -134,7 +140,7 @@ class Explainer:
         predicted = ranked[0]
         other = label if label is not None and label != predicted else next(c for c in ranked if c != predicted)
         parts = (self._taken_apart(predicted, responses[0]), self._taken_apart(other, responses[0]))
-        return Explanation(image, pixels, predicted, int(full.argmax(1)), label, parts)
+        return Explanation(image, pixels, predicted, int(full.argmax(1)), label, parts, images)
 
     def _taken_apart(self, c: int, responses: Float[Tensor, " k"]) -> ClassLogit:
         """The logit of class ``c``. Products of two float32 numbers are exact in double precision."""
@@ -147,9 +153,9 @@ class Explainer:
         logit = math.fsum([bias, *(term.contribution for term in terms)])
         return ClassLogit(c, self.subject.classes[c], bias, tuple(terms), logit)
 
-    def _read(self, image: str) -> tuple[UInt8[Tensor, "s s 3"], int | None]:
-        """Pixels as the network sees them, and the label where it is known."""
-        from ..data.loader import read_pixels
+    def _read(self, image: str) -> tuple[UInt8[Tensor, "s s 3"], Float[Tensor, "1 c h w"], int | None]:
+        """Pixels as the network sees them, normalised as it takes them, and the label where it is known."""
+        from ..data.loader import read_inputs, read_pixels
 
         preprocessing = self.subject.network.needed_preprocessing()
         match = _OF_A_SPLIT.fullmatch(image)
@@ -158,11 +164,15 @@ class Explainer:
             images, index = self.subject.images[split], int(match[2])
             if index >= len(images):
                 raise DataError(f"{image}: the {split} split has images 0 to {len(images) - 1}.")
-            return read_pixels(images, [index], preprocessing)[0], int(self.subject.labels(split)[index])
+            inputs = read_inputs(images, [index], preprocessing)
+            return read_pixels(images, [index], preprocessing)[0], inputs, int(self.subject.labels(split)[index])
         path = Path(image)
         if not path.is_file():
             raise DataError(f"There is no image {image}. Give a file, or test:N or train:N for those of the dataset.")
-        return fitted_pixels(path, preprocessing), self._label_of(path)
+        if isinstance(self.subject.images["test"], LoadedImages):
+            raise DataError(f"{image}: how your loader prepares files is not known. Give test:N or train:N.")
+        pixels = fitted_pixels(path, preprocessing)
+        return pixels, preprocessing.normalise(pixels[None]), self._label_of(path)
 
     def _label_of(self, path: Path) -> int | None:
         """The class of a file: the dataset's label if it is one of its files, else the folder that bears its name."""

@@ -49,12 +49,14 @@ def finetune(
     *,
     source: Path | None = None,
     resume: bool = False,
+    own: Subject | None = None,
     on_step: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[EpochRow], None] | None = None,
 ) -> dict[str, Any]:
     """Fine-tune the decomposed network of the run in ``folder`` and return the run's document with what came of it.
 
-    ``source`` is a run to read instead, which stays as it is; ``folder`` holds or gets a copy of it.
+    ``source`` is a run to read instead, which stays as it is; ``folder`` holds or gets a copy of it. ``own`` is what
+    the run is about, where that is a module and loaders of the user's.
     ``accuracy`` and ``per_class`` gain ``finetuned`` (test split, percent, after the last epoch), and ``finetune``
     tells the recipe and the history. Raises ConfigError where the run has no decomposed head.
     """
@@ -62,11 +64,11 @@ def finetune(
     document = read_run(source, unfinished=resume)
     document.pop(_SETTINGS, None)
     with nothing_fetched():
-        subject = build_subject(run_config(document), resolve_device(config.device))
+        subject = own or build_subject(run_config(document), resolve_device(config.device))
     preprocessing = subject.network.needed_preprocessing()
     module = _start(source, document, subject, config)
-    dataset = registry().find("dataset", document["dataset"])
-    recipe, wanted = config.finetune_recipe(flip=dataset.flip), config.regularizer_config()
+    flip = own is None and registry().find("dataset", document["dataset"]).flip  # one's own loader augments itself
+    recipe, wanted = config.finetune_recipe(flip=flip), config.regularizer_config()
     network = subject.network
     regularizer = build_regularizer(
         wanted, module, size=preprocessing.size, classes=len(subject.classes), head=network.head, layer=network.layer
@@ -159,7 +161,7 @@ def _start(folder: Path, document: dict[str, Any], subject: Subject, config: Fin
             "feeds it."
         )
     if not config.no_refit:
-        module = saved_network(folder, document)
+        module = saved_network(folder, document, subject.network.module)
         if _whence(document, config) in ("learned", "refit"):
             _match_size(get_head(module, document["head"]), get_head(subject.network.module, document["head"]))
         return module

@@ -54,13 +54,13 @@ class Plan:
     statistics: dict[Split, list[Statistic]]
 
 
-def make_plan(config: RunConfig) -> Plan:
+def make_plan(config: RunConfig, subject: Subject | None = None) -> Plan:
     """Open what ``config`` names; of each split, what the strategy, the metrics and the accuracies need.
 
     Whatever can be refused is refused here, before any pass over the images.
     """
     strategy = find_strategy(config.strategy) if config.strategy is not None else None
-    subject = open_subject(config)
+    subject = subject or open_subject(config)
     layer = _only_layer(subject, config.layer)
     context = context_at(subject, layer, config.seed)
     k = config.k if config.k is not None else subject.network.k
@@ -92,11 +92,14 @@ def _only_layer(subject: Subject, pattern: str | None) -> Layer:
     return layers[0]
 
 
-def run(config: RunConfig) -> RunResult:
-    """The paper's experiment: evidence, selection, decomposed head, metrics, refit."""
+def run(config: RunConfig, subject: Subject | None = None) -> RunResult:
+    """The paper's experiment: evidence, selection, decomposed head, metrics, refit.
+
+    On what ``config`` names, or on a ``subject`` that is at hand.
+    """
     timings = Timings()
     with timings.phase("load"):
-        plan = make_plan(config)
+        plan = make_plan(config, subject)
         subject, layer, head = plan.subject, plan.layer, plan.context.head
     evidence = _gather(plan, timings)
     with timings.phase("selection"):

@@ -11,6 +11,7 @@ from ..files.atomic import written_whole
 from ..files.paths import inside
 
 if TYPE_CHECKING:
+    from ..evidence.subject import Subject
     from .style import Plot
 
 
@@ -23,8 +24,8 @@ class Report:
     missing: str
 
 
-def write_report(run: Path, settings: ReportConfig | None = None) -> Report:
-    """Write the report of a run's or a comparison's directory.
+def write_report(run: Path, settings: ReportConfig | None = None, subject: Subject | None = None) -> Report:
+    """Write the report of a run's or a comparison's directory; ``subject`` is what a run was about, if at hand.
 
     Its figures go into ``figures/`` beside it, as PNG and SVG. Without the run's images or network it
     shows what the run itself has saved. Raises DataError where ``run`` is not such a directory.
@@ -41,7 +42,7 @@ def write_report(run: Path, settings: ReportConfig | None = None) -> Report:
         plots = list(draw(document))
         text = comparison_page(document, plots)
     else:
-        text, plots, missing = _run_report(run, settings)
+        text, plots, missing = _run_report(run, settings, subject)
     folder = inside(page.parent, "figures")
     figures = [path for plot in plots for path in save(plot, folder)]
     with written_whole(page) as temporary:
@@ -49,7 +50,7 @@ def write_report(run: Path, settings: ReportConfig | None = None) -> Report:
     return Report(page, figures, missing)
 
 
-def _run_report(run: Path, settings: ReportConfig) -> tuple[str, list[Plot], str]:
+def _run_report(run: Path, settings: ReportConfig, subject: Subject | None) -> tuple[str, list[Plot], str]:
     from .findings import find
     from .plots import run_plots
     from .run_page import run_page
@@ -57,7 +58,7 @@ def _run_report(run: Path, settings: ReportConfig) -> tuple[str, list[Plot], str
     from .style import style
     from .views import filter_order
 
-    found = find(run, settings)
+    found = find(run, settings, subject)
     with style():
         plots = run_plots(found, filter_order(found))
     return run_page(found, plots, strips(found)), plots, found.missing

@@ -26,14 +26,7 @@ class _Row(NamedTuple):
 def explanation_plot(name: str, explainer: Explainer, explanation: Explanation) -> Plot:
     """The figure of one explanation, to be saved as ``name``; drawn within ``figures.style()``."""
     chosen = sorted({term.filter for part in explanation.logits for term in part.terms})
-    maps = activation_maps(
-        explainer.module,
-        explainer.layer,
-        explanation.pixels[None],
-        chosen,
-        explainer.subject.network.needed_preprocessing(),
-        explainer.subject.device,
-    )
+    maps = activation_maps(explainer.module, explainer.layer, explanation.inputs, chosen, explainer.subject.device)
     columns = [_rows(part) for part in explanation.logits]
     count = max(map(len, columns))
     width, height = PICTURE + 2 * (GAP + 0.55 + TILE + BARS) + 0.2, 0.75 + max(count * ROW, PICTURE) + 0.1

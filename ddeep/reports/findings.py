@@ -100,7 +100,7 @@ class Findings:
         return users
 
 
-def find(folder: Path, settings: ReportConfig | None = None) -> Findings:
+def find(folder: Path, settings: ReportConfig | None = None, subject: Subject | None = None) -> Findings:
     """Read a run directory and, where its network and images are still there, measure what a report shows."""
     settings = settings or ReportConfig()
     document = read_run(folder)
@@ -111,7 +111,7 @@ def find(folder: Path, settings: ReportConfig | None = None) -> Findings:
     except (KeyError, TypeError, AssertionError) as error:
         raise DataError(f"{folder / 'run.json'} is not a whole result: {type(error).__name__} {error}.") from None
     try:
-        subject = reopen(document, settings.data_dir, settings.device)
+        subject = subject or reopen(document, settings.data_dir, settings.device)
     except DdeepError as error:
         found.missing = str(error)
         return found
@@ -149,7 +149,7 @@ def _measure_head(measured: Measured, found: Findings, test: Evidence, head: Hea
 def _confusion_of_saved(measured: Measured, found: Findings, test: Evidence) -> Int64[Tensor, "c c"]:
     """The confusion matrix of the network that the run has saved."""
     subject = measured.subject
-    saved = saved_network(found.folder, found.document)
+    saved = saved_network(found.folder, found.document, subject.network.module)
     if found.final == "finetuned":  # its responses are its own: run it
         images = replace(subject.images["test"], labels=subject.labels("test"), classes=subject.classes)
         (table,) = confusions(saved, images, subject.network.needed_preprocessing(), subject.device)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .. import console
-from ..data.loader import read_pixels
+from ..data.loader import read_inputs, read_pixels
 from .findings import Findings, Measured
 from .tiles import activation_maps, data_uri, enlarged, spotlight
 
@@ -52,7 +52,8 @@ def _strips(measured: Measured, filters: list[int], count: int) -> Iterator[Stri
     place = {index: row for row, index in enumerate(indices)}
     preprocessing = subject.network.needed_preprocessing()
     pixels = read_pixels(subject.images["train"], indices, preprocessing)
-    maps = activation_maps(subject.network.module, measured.layer, pixels, filters, preprocessing, subject.device)
+    images = read_inputs(subject.images["train"], indices, preprocessing)
+    maps = activation_maps(subject.network.module, measured.layer, images, filters, subject.device)
     for j, top in tops.items():
         rows = [place[index] for index in top]
         plain = data_uri([enlarged(pixels[row]) for row in rows])

@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data.preprocessing import Preprocessing
 from ..networks.hooks import forward_hooks
 from ..networks.layer import Layer
 
@@ -41,12 +40,11 @@ class Maps:
 def activation_maps(
     module: nn.Module,
     layer: Layer,
-    pixels: UInt8[Tensor, "n s s 3"],
+    images: Float[Tensor, "n c h w"],
     filters: Sequence[int],
-    preprocessing: Preprocessing,
     device: torch.device,
 ) -> Maps | None:
-    """The maps of ``filters`` at ``layer``; None where the layer has no positions that lie on the image.
+    """The maps of ``filters`` at ``layer`` on normalised ``images``; None where it has no positions that lie on them.
 
     Tokens are put back on their grid, a class token left out. ``module`` is in eval mode on the CPU, and ends there.
     """
@@ -56,9 +54,9 @@ def activation_maps(
     try:
         module.to(device)
         with hooks, torch.no_grad():
-            for batch in torch.split(pixels, BATCH):
+            for batch in torch.split(images, BATCH):
                 latest.clear()
-                module(preprocessing.normalise(batch).to(device))
+                module(batch.to(device))
                 maps = on_the_image(latest[-1], layer)  # a layer called several times is read at its last call
                 if maps is None:
                     return None

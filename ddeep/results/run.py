@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import nn
 
 from ..errors import DataError
+from ..evidence.subject import Subject
 from ..files.json import write_json
 from ..files.regular import require_inside
 from ..files.sealed import check_files, read_sealed, write_sealed
+from ..files.tables import Table, Tabular
 from ..files.tensors import write_tensors
 from ..files.validation import first_problem
 from ..heads.decomposed import decompose
@@ -94,8 +96,8 @@ def load(folder: Path | str) -> nn.Module:
     return saved_network(Path(folder), read_run(folder))
 
 
-def saved_network(folder: Path, document: dict[str, Any]) -> nn.Module:
-    """As ``load``, where the document of the run has been read already."""
+def saved_network(folder: Path, document: dict[str, Any], module: nn.Module | None = None) -> nn.Module:
+    """As ``load``, where the document of the run has been read already, and perhaps its network is at hand."""
     weights = folder / "model.safetensors"
     if not weights.exists():
         raise DataError(f"{folder} has no model.safetensors: its layer does not feed the head.")
@@ -104,7 +106,9 @@ def saved_network(folder: Path, document: dict[str, Any]) -> nn.Module:
     if rows is None or len(rows) != classes:  # before a head of any size is made
         raise DataError(f"{weights} holds no head {head!r} for the {classes} classes of {folder / 'run.json'}.")
     selection = Selection.load(folder / "selection.json", num_classes=classes)
-    if document["config"].get("responses") is not None:
+    if module is not None:
+        pass  # decomposing it makes a copy
+    elif document["config"].get("responses") is not None:
         module = response_module(classes, selection.num_filters)
     else:
         build = resolve(registry().find("model", document["model"]).build)
@@ -174,9 +178,21 @@ def check_run_document(document: dict[str, Any]) -> None:
 
 
 @dataclass
-class RunResult:
-    """What a run found: the JSON ``document``, the selection, and the decomposed model where there is one."""
+class RunResult(Tabular):
+    """What a run found: the JSON ``document``, the selection, and the decomposed model where there is one.
+
+    ``subject`` is what it was about, as long as it is at hand.
+    """
 
     document: dict[str, Any]
     selection: Selection
     model: nn.Module | None
+    subject: Subject | None = field(default=None, repr=False)
+
+    def table(self) -> Table:
+        """A row for every class: its images, its filters, and its accuracy at each stage."""
+        stages = [stage for stage, percent in self.document["accuracy"].items() if percent is not None]
+        columns = ["class", "images", "filters", *stages]
+        named = ", ".join(f"{stage} {self.document['accuracy'][stage]:.2f} %" for stage in stages)
+        title = f"{self.document['model']} on {self.document['dataset']}, layer {self.document['layer']}: {named}"
+        return Table(title, columns, [[row[name] for name in columns] for row in self.document["per_class"]])

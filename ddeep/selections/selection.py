@@ -15,7 +15,9 @@ from torch import Tensor
 from ..errors import ConfigError, SelectionError
 from ..files.atomic import written_whole
 from ..files.json import read_object, write_json
+from ..files.tables import Table, Tabular
 from ..networks.head import Head
+from ._numbers import whole_number, whole_numbers
 from .learned_head import check_head, gather_head, head_from_json, head_to_json, numbers, place_head
 
 SCHEMA = "ddeep.selection/1"
@@ -24,7 +26,7 @@ MOST_NUMBERS = 2**30  # classes times filters: what a file may claim, and its ma
 
 
 @dataclass(frozen=True)
-class Selection:
+class Selection(Tabular):
     """The filters of every class, best first.
 
     ``filters[c]`` and ``scores[c]`` belong together; ``absent`` lists the classes without images, which have no filters
@@ -140,6 +142,13 @@ class Selection:
         sizes = {len(row) for row in self.filters if row}
         return sizes.pop() if len(sizes) == 1 else None
 
+    def table(self) -> Table:
+        """A row for every class and filter, best first."""
+        names = self.classes or tuple(map(str, range(len(self.filters))))
+        rows = zip(names, self.filters, self.scores, strict=True)
+        cells = [(c, rank, j, s) for c, js, ss in rows for rank, (j, s) in enumerate(zip(js, ss, strict=True), 1)]
+        return Table(f"Filters of {len(names)} classes", ("class", "rank", "filter", "score"), cells)
+
     def named(self, classes: Sequence[str], **source: Any) -> Self:
         """The same selection with class names and provenance."""
         return replace(self, classes=tuple(classes), source={**self.source, **source})
@@ -214,15 +223,15 @@ class Selection:
     @classmethod
     def _from_json(cls, document: dict[str, Any], num_filters: int | None) -> Self:
         if document.get("schema") == SCHEMA:
-            rows = sorted(document["classes"], key=lambda row: _whole_number(row["index"]))
+            rows = sorted(document["classes"], key=lambda row: whole_number(row["index"]))
             _check_complete([row["index"] for row in rows])
-            filters = [_whole_numbers(row["filters"]) for row in rows]
+            filters = [whole_numbers(row["filters"]) for row in rows]
             return replace(
                 cls.of(
                     filters,
-                    _whole_number(document["num_filters"]),
+                    whole_number(document["num_filters"]),
                     scores=[numbers(row["scores"], "scores") for row in rows],
-                    absent=_whole_numbers(document["absent"]),
+                    absent=whole_numbers(document["absent"]),
                 ),
                 classes=tuple(str(row["name"]) for row in rows),
                 source=dict(document["source"]),
@@ -235,7 +244,7 @@ class Selection:
             raise SelectionError(f"it has none of the expected keys. {_EXPECTED}")
         if num_filters is None:
             raise SelectionError("it does not say how many filters its layer has (num_filters).")
-        by_class = {int(key): _whole_numbers(row) for key, row in document.items()}
+        by_class = {int(key): whole_numbers(row) for key, row in document.items()}
         if len(by_class) < len(document):
             raise SelectionError("it numbers a class twice.")
         _check_complete(by_class)
@@ -288,18 +297,6 @@ def _check_complete(classes: Collection[int]) -> None:
     missing = set(range(len(classes))) - set(classes)
     if missing:
         raise SelectionError(f"class {min(missing)} is left out. {_EXPECTED}")
-
-
-def _whole_number(value: Any) -> int:
-    if type(value) is not int:
-        raise SelectionError(f"{str(value)[:60]!r} must be a whole number.")
-    return value
-
-
-def _whole_numbers(row: Any) -> list[int]:
-    if not isinstance(row, list) or any(type(value) is not int for value in row):
-        raise SelectionError(f"filters must be a list of whole numbers, not {str(row)[:60]!r}.")
-    return row
 
 
 def _read_json(path: Path) -> dict[str, Any]:

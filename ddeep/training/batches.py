@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from ..data.decoding import fitted_pixels
 from ..data.images import Images, ResponseTable, TensorImages
+from ..data.loaded import LoadedImages
 from ..data.loader import decode_batches, default_workers
 from ..data.preprocessing import Preprocessing
 from ..errors import ConfigError, DataError
@@ -87,7 +88,7 @@ class Shuffled:
             for indices in own:
                 yield [self.preprocessing.fit(self.images.pixels[part].to(self.device)) for part in indices]
             return
-        if isinstance(self.images, ResponseTable):
+        if isinstance(self.images, ResponseTable | LoadedImages):  # a loader's batches are Given
             raise DataError("Responses alone cannot be trained on: give a model and images.")
         pinned = self.device.type == "cuda"
         wanted = list(own.flatten(0, 1))

@@ -19,12 +19,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..data.images import Images
+from ..data.loaded import LoadedImages
 from ..data.preprocessing import Preprocessing
 from ..errors import CacheError, ConfigError, TrainingError, TrainingStopped
 from ..interrupts import Interruption, interruption
 from .accelerator import make_accelerator
 from .batches import Part, Shuffled, generator
 from .checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from .given import Given
 from .history import EpochRow, History
 from .objective import FIGURES, Objective
 from .optimizers import make_moving_average, make_optimizer
@@ -77,9 +79,12 @@ def train(
     Ctrl-C once the checkpoint is saved, ConfigError where the checkpoint belongs to another run.
     """
     accelerator = make_accelerator(recipe, device, tracker, checkpoint.parent if checkpoint else None)
-    data = Shuffled(
-        images, preprocessing, recipe, seed, accelerator.device, accelerator.process_index, accelerator.num_processes
-    )
+    place = (accelerator.device, accelerator.process_index, accelerator.num_processes)
+    data: Shuffled | Given
+    if isinstance(images, LoadedImages):
+        data = Given(images, recipe, seed, *place)
+    else:
+        data = Shuffled(images, preprocessing, recipe, seed, *place)
     identity = {
         "recipe": recipe.identity(),
         "seed": seed,
@@ -113,7 +118,7 @@ class _Run:
         self,
         accelerator: Accelerator,
         objective: Objective,
-        data: Shuffled,
+        data: Shuffled | Given,
         identity: Mapping[str, Any],
         checkpoint: Path | None,
     ) -> None:
