@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,7 +24,7 @@ from ..data.preprocessing import Preprocessing
 from ..errors import ConfigError, DataError
 from .recipe import Recipe
 
-Part = tuple[Float32[Tensor, "n 3 s s"], Int64[Tensor, " n"]]
+Part = tuple[Float[Tensor, "n c h w"], Int64[Tensor, " n"]]
 
 
 def generator(seed: int, *position: int) -> torch.Generator:

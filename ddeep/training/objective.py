@@ -40,7 +40,7 @@ class Objective(nn.Module):
         self._responses.__exit__()
 
     def forward(
-        self, images: Float[Tensor, "n 3 s s"], labels: Int64[Tensor, " n"]
+        self, images: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, " 4"]]:
         """The loss to minimise, and the figures of this batch to add up."""
         logits = read_logits(self.module(images))

@@ -53,7 +53,7 @@ def corners() -> Tensor:
 @pytest.mark.parametrize("kind", ["NCHW", "NHWC", "0", "1", "2", "5"])
 def test_maps_of_every_layout(kind: str) -> None:
     layer = Layer("out", layout="NHWC" if kind == "NHWC" else "NCHW")
-    maps = activation_maps(Places(kind).eval(), layer, corners(), [1, 0], AS_IT_IS, CPU)
+    maps = activation_maps(Places(kind).eval(), layer, AS_IT_IS.normalise(corners()), [1, 0], CPU)
     assert maps is not None
     top_left = torch.zeros(4, 4)
     top_left[:2, :2] = 1
