@@ -8,10 +8,9 @@ at once; the first wins.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,23 +31,64 @@ from ..files.locks import remove_dead, remove_temporaries
 from ..files.paths import cache_root
 from ..files.regular import require_readable
 from ..files.tensors import write_tensors
+from ..networks.layer import close
 from ..statistics.statistic import Statistic
+from .code import code_hash
 
-VERSION = 2  # raise it when responses or statistics change their meaning, or entries their form
+VERSION = 3  # raise it when responses or statistics change their meaning, or entries their form
+
+PROBE, PROBE_TOLERANCE = "probe.safetensors", 1e-4  # of the largest number
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """What is known of one layer over one split. ``key`` holds the hashes and settings it depends on."""
+    """What is known of one layer over one split. ``key`` holds the hashes and settings it depends on.
+
+    ``probe`` is what the network gives for a few fixed images: no key can hold all that a network computes by, so an
+    entry of a network that gives something else is removed, too.
+    """
 
     key: dict[str, Any]
     root: Path = field(default_factory=lambda: cache_root() / "responses")
+    probe: Mapping[str, Tensor] | None = field(default=None, compare=False)
 
     @property
     def folder(self) -> Path:
         """Where it lives."""
         text = json.dumps({**self.key, "version": VERSION}, sort_keys=True)
         return self.root / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def check_probe(self) -> None:
+        """Remove the entry where the network does not give what it gave when the entry was made."""
+        path = self.folder / PROBE
+        if self.probe is None or not self.folder.exists():
+            return
+        try:
+            require_readable(path)
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                before = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            if about != self._about(before):
+                raise ValueError("its content does not match its hash")
+        except FileNotFoundError:
+            before = {}
+        except PermissionError:
+            return  # what cannot be read is not used either
+        except (SafetensorError, OSError, ValueError) as error:
+            self._discard(self.folder, str(error))
+            return
+        same = before.keys() == self.probe.keys() and all(
+            close(before[name], now, PROBE_TOLERANCE) for name, now in self.probe.items()
+        )
+        if not same and any(self.folder.iterdir()):
+            self._discard(self.folder, "it is of another network: this one responds otherwise to the same images")
+
+    def _keep_probe(self) -> None:
+        if self.probe is not None and not (self.folder / PROBE).exists():
+            write_tensors(self.probe, self.folder / PROBE, self._about(self.probe))
+
+    def _about(self, state: Mapping[str, Tensor]) -> dict[str, str]:
+        return {"entry": self.folder.name, "sha256": _digest(dict(state))}
 
     def responses(self) -> Float[Tensor, "n k"] | None:
         """The cached responses, memory-mapped, or None."""
@@ -75,6 +115,7 @@ class CacheEntry:
     def adopt(self, path: Path) -> None:
         """Take a finished file of responses, ``(N, K)`` float32 in numpy's format, by renaming it."""
         cache_part("responses")
+        self._keep_probe()
         final = self.folder / "responses"
         try:
             with written_whole(final) as temporary:
@@ -117,6 +158,7 @@ class CacheEntry:
     def save(self, statistic: Statistic, filters: int) -> None:
         """Keep the state of a finished statistic."""
         cache_part("responses")
+        self._keep_probe()
         state = statistic.state()
         about = {"sha256": _digest(state), "statistic": repr(statistic), "filters": str(filters)}
         about["entry"] = self.folder.name
@@ -137,22 +179,6 @@ class CacheEntry:
         console.warn(f"The cache entry {path} cannot be trusted ({reason}); it is gathered again.")
         with suppress(OSError):  # what cannot be removed is refused again the next time
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def code_hash(kinds: Iterable[type]) -> str:
-    """Hex sha256 of the files that define ``kinds``: what an edited network or statistic gathers is another thing.
-
-    torch's own classes count by its version, classes without a file by their names.
-    """
-    digest = hashlib.sha256(torch.__version__.encode())
-    strangers = {kind for kind in kinds if kind.__module__.partition(".")[0] != "torch"}
-    for kind in sorted(strangers, key=lambda kind: (kind.__module__, kind.__qualname__)):
-        digest.update(f"{kind.__module__}.{kind.__qualname__}".encode())
-        try:
-            digest.update(Path(inspect.getfile(kind)).read_bytes())
-        except (OSError, TypeError):
-            continue
-    return digest.hexdigest()
 
 
 def check_entry(folder: Path) -> None:

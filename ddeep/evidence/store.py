@@ -48,6 +48,7 @@ def _cached(
     subject: Subject, split: Split, layer: Layer, wanted: list[Statistic], keep: bool, entry: CacheEntry
 ) -> Evidence | None:
     """What the cache knows; None where the layer must be run anyway."""
+    entry.check_probe()
     labels = subject.labels(split)
     counts = count_classes(labels, len(subject.classes))
     responses = entry.responses()

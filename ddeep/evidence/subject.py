@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,8 +20,10 @@ from ..networks.layer import Layer
 from ..networks.logits import check_finite
 from ..networks.network import Network, with_parts
 from ..networks.trace import Recording, record
-from .response_cache import CacheEntry, code_hash
+from .code import network_hash
+from .response_cache import CacheEntry
 
+PROBES = 4  # images of noise by which a network is known again
 EXAMPLES = 8  # images on which the network's anatomy and the exactness of shortcuts are checked
 
 
@@ -61,10 +62,22 @@ class Subject:
 
     @cached_property
     def code(self) -> str:
-        """Hex sha256 of what the network computes apart from its weights: its modules as printed, and their source."""
-        module = self.network.module
-        text = f"{module}\n{code_hash({type(part) for part in module.modules()})}"
-        return hashlib.sha256(text.encode()).hexdigest()
+        """Hex sha256 of what the network computes apart from its weights, as far as its code tells."""
+        return network_hash(self.network.module, self.network.build)
+
+    @cached_property
+    def probing(self) -> Recording:
+        """The pass of a few fixed images, noise of the size that the network takes, that tells it from others."""
+        shape = (PROBES, *self.example.shape[1:])
+        return record(self.network.module, torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+
+    def probe(self, layer: Layer) -> dict[str, Tensor]:
+        """What the network gives for those images: the responses of ``layer``, and the logits. What is not finite says
+        nothing.
+        """
+        given = {"responses": self.probing.responses(layer), "logits": self.probing.output}
+        tensors = {name: value.cpu() for name, value in given.items() if isinstance(value, Tensor)}
+        return {name: value for name, value in tensors.items() if bool(torch.isfinite(value).all())}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -121,5 +134,6 @@ class Subject:
                 "layer": [layer.name, layer.pool, layer.layout],
                 "precision": self.precision,
                 "device": self.device.type,
-            }
+            },
+            probe=self.probe(layer),
         )

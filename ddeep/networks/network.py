@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ class Network:
 
     ``layer`` is the one that feeds ``head``; both are None where the architecture has no such pair, and ``problem``
     says why. ``final`` is the decomposed head that the weights of the paper's authors carry beside the dense one,
-    ``learned`` what a regularizer has learned along with the weights. ``preprocessing`` is None where the network takes
-    responses for images.
+    ``learned`` what a regularizer has learned along with the weights, ``build`` what made the module.
+    ``preprocessing`` is None where the network takes responses for images.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Network:
     k: int | float = field(default=5)
     final: Head | None = None
     learned: Mapping[str, Tensor] = field(default_factory=dict)
+    build: Callable[..., Any] | None = None
 
     @property
     def recipe(self) -> dict[str, Any] | None:
@@ -115,6 +116,7 @@ def load_network(
         k=spec.k,
         final=final,
         learned=learned,
+        build=resolve(spec.build),
     )
 
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddeep.evidence.response_cache import CacheEntry, cache_records, code_hash
+from ddeep.evidence.code import code_hash
+from ddeep.evidence.response_cache import CacheEntry, cache_records
 from ddeep.files.atomic import sha256_of
 from ddeep.files.cache import clear_cache
 from ddeep.files.paths import cache_root
