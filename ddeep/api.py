@@ -35,7 +35,7 @@ from .heads.penalty import fit
 from .networks.anatomy import find_anatomy, get_layers
 from .networks.device import resolve_device
 from .networks.head import get_head, head_if_fed, set_head
-from .networks.inference import prepare
+from .networks.inference import batch_bound, batch_warning, prepare
 from .networks.layer import Layer
 from .networks.logits import check_finite, check_logits
 from .networks.trace import Recording, record
@@ -267,6 +267,8 @@ def _look(module: nn.Module, batches: Batches, layer: str | Layer | None, head: 
     module, example = unwrapped(module), _first_images(batches)
     recording = record(prepare(module, [], example.device), example)
     check_finite(recording.output)
+    if bound := batch_bound(module):
+        console.warn(batch_warning(bound, "as they are given"))
     anatomy = find_anatomy(recording, head)
     found = (anatomy.head, anatomy.problem)
     if isinstance(layer, Layer):

@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from .. import console
 from ..data.images import SPLITS, Images, Split
 from ..data.loader import Loader
 from ..errors import ConfigError
 from ..networks.anatomy import count_filters, get_layers
 from ..networks.device import Precision
 from ..networks.head import Head, head_if_fed
+from ..networks.inference import batch_bound, batch_warning
 from ..networks.layer import Layer
 from ..networks.logits import check_finite
 from ..networks.network import Network, with_parts
@@ -45,6 +47,8 @@ class Subject:
 
     def __post_init__(self) -> None:
         check_finite(self.recording.output)
+        if self.batch_bound:
+            console.warn(batch_warning(self.batch_bound, f"here of {self.batch_size}"))
         object.__setattr__(self, "network", with_parts(self.network, self.recording))
 
     @cached_property
@@ -64,6 +68,11 @@ class Subject:
     def code(self) -> str:
         """Hex sha256 of what the network computes apart from its weights, as far as its code tells."""
         return network_hash(self.network.module, self.network.build)
+
+    @cached_property
+    def batch_bound(self) -> list[str]:
+        """The layers by which an image's responses depend on the others in its batch."""
+        return batch_bound(self.network.module)
 
     @cached_property
     def probing(self) -> Recording:
@@ -134,6 +143,7 @@ class Subject:
                 "layer": [layer.name, layer.pool, layer.layout],
                 "precision": self.precision,
                 "device": self.device.type,
+                **({"batch_size": self.batch_size} if self.batch_bound else {}),
             },
             probe=self.probe(layer),
         )

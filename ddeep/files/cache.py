@@ -20,7 +20,9 @@ PARTS = {
     "passes": re.compile(r"[0-9a-f]{32}(\.[0-9a-f]{12})?"),
     "datasets": re.compile(r"\w+-pillow-[\w.+-]+\.npy"),
 }
-_INSIDE = re.compile(r"about\.json|responses\.npy|state\.safetensors|[0-9a-f]{16}\.npy|\w+-[0-9a-f]{16}\.safetensors")
+_INSIDE = re.compile(
+    r"about\.json|responses\.npy|(state|probe)\.safetensors|[0-9a-f]{16}\.npy|\w+-[0-9a-f]{16}\.safetensors"
+)
 MARKER = ".ddeep-cache"
 _TAG = "CACHEDIR.TAG"  # https://bford.info/cachedir/: backups leave such folders out
 _SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55\n# The cache of ddeep; `ddeep cache clear` empties it.\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -35,6 +35,24 @@ def prepare(
     if folded is None:
         return plain
     return folded if _same_responses(plain, folded, layers, example.to(device)) else plain
+
+
+def batch_bound(module: nn.Module) -> list[str]:
+    """The layers whose output for an image depends on the others in its batch, in eval mode, too.
+
+    Those are batch norms that keep no running statistics: they take those of each batch.
+    """
+    norms = nn.modules.batchnorm._BatchNorm
+    return [name for name, part in module.named_modules() if isinstance(part, norms) and part.running_mean is None]
+
+
+def batch_warning(layers: Sequence[str], size: str) -> str:
+    """What to say of such layers where images come in batches of ``size``."""
+    shown = ", ".join(layers[:5]) + (", …" if len(layers) > 5 else "")
+    return (
+        f"These batch norms keep no running statistics: {shown}. Every figure depends on which images share a batch "
+        f"({size}, in the order of the dataset). Train with track_running_stats=True for figures that do not."
+    )
 
 
 def _fold_batch_norms(module: nn.Module, keep: Collection[str]) -> nn.Module | None:

@@ -115,15 +115,15 @@ class Hidden(Toy):
         return logits
 
 
-def subject() -> Subject:
+def subject(module: nn.Module | None = None, batch_size: int = 256) -> Subject:
     torch.manual_seed(0)
-    module = Hidden().eval()
+    module = (module or Hidden()).eval()
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (24, 8, 8, 3), generator=generator, dtype=torch.uint8)
     images = TensorImages.of(pixels, torch.arange(24) % CLASSES, tuple("abcd"))
     recipe = Preprocessing.of(WeightsSpec("w", dataset="d", mean=(0.5,) * 3, std=(0.5,) * 3, size=8))
     network = Network("hidden", module, None, None, recipe, "w", weights_hash(module.state_dict()), images.classes)
-    return Subject(network, {"train": images, "test": images}, torch.device("cpu"))
+    return Subject(network, {"train": images, "test": images}, torch.device("cpu"), batch_size=batch_size)
 
 
 def responses_of(made: Subject) -> Tensor:
@@ -147,3 +147,29 @@ def test_an_entry_of_another_network_is_gathered_anew(
     torch.testing.assert_close(changed[:, 0], 3 * first[:, 0])
     monkeypatch.setitem(LOUD, "factor", 3.0 * (1 + 1e-6))  # another kind of processor rounds as much
     assert torch.equal(responses_of(subject()), changed)
+
+
+class Unsettled(Toy):
+    """Its batch norm takes the statistics of each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(FILTERS, track_running_stats=False)
+
+
+def test_what_depends_on_the_batch_says_so_and_is_cached_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DDEEP_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    module = Unsettled()
+    whole = responses_of(subject(module, 24))
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "These batch norms keep no running statistics: norm." in shown
+    assert "(here of 24, in the order of the dataset)" in shown
+    parts = responses_of(subject(module, 7))
+    assert not torch.allclose(parts, whole)
+    assert torch.equal(responses_of(subject(module, 24)), whole)
+    capsys.readouterr()
+    responses_of(subject())
+    assert "running statistics" not in capsys.readouterr().err
