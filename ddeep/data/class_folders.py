@@ -64,7 +64,8 @@ def open_class_folders(root: Path, folders: Sequence[str] | None = None, names: 
     links lead. Below it, where nobody looks at thousands of names, a link must end at a file inside ``root`` or
     inside a folder that some class links to.
 
-    ``content_hash`` covers names, sizes and times of all files and the content of a few of them.
+    ``content_hash`` covers names, sizes and times of all files and the content of a few of them, ``copy_hash`` the same
+    without the times.
     """
     found = class_folders(root)
     known = found if folders is None else list(folders)
@@ -134,7 +135,7 @@ class _Listing:
             note(f"{shown} to folders outside {root}, to {self._linked[0]} for one.")
         self._table = FileTable(self.root)
         self._labels = array("q")
-        self._hash = hashlib.sha256()
+        self._hash, self._copy = hashlib.sha256(), hashlib.sha256()  # the second knows no times
 
     def add_folder(self, folder: str, label: int) -> None:
         with _readable(self.root / folder):
@@ -154,21 +155,27 @@ class _Listing:
 
     def opened(self, folders: Sequence[str], names: Sequence[str]) -> FileImages:
         classes = tuple(names) or tuple(folders)
-        self._hash.update("\0".join([*folders, *classes]).encode())
+        self._add_text("\0".join([*folders, *classes]).encode())
         # A look inside tells apart folders whose listings agree: uncompressed images all have one size, and some
         # archives give every file one time.
         step = max(1, len(self._table) // _SAMPLED_FILES)
         with _readable(self.root):
             for path in self._table[::step]:
                 with open_regular(path) as file:
-                    self._hash.update(file.read(_SAMPLED_BYTES))
+                    self._add_text(file.read(_SAMPLED_BYTES))
         labels = torch.tensor(np.frombuffer(self._labels, dtype=np.int64))
-        return FileImages(self._table, labels, classes, self._hash.hexdigest())
+        return FileImages(self._table, labels, classes, self._hash.hexdigest(), self._copy.hexdigest())
+
+    def _add_text(self, content: bytes) -> None:
+        self._hash.update(content)
+        self._copy.update(content)
 
     def _add(self, name: str, size: int, mtime_ns: int, label: int) -> None:
         self._table.append(name)
         self._labels.append(label)
-        self._hash.update(f"{name}\0{label}\0{size}\0{mtime_ns}\n".encode(errors="surrogateescape"))
+        text = f"{name}\0{label}\0{size}".encode(errors="surrogateescape")
+        self._hash.update(text + f"\0{mtime_ns}\n".encode())
+        self._copy.update(text + b"\n")
 
     def _files(self, folder: str) -> Iterator[tuple[str, int, int]]:
         """Name, size in bytes and time of change in nanoseconds of every image file."""

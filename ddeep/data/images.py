@@ -54,13 +54,15 @@ class FileImages:
     """Images that stay on disk and are decoded batch by batch.
 
     ``labels`` index into ``classes``, which may name more classes than there are images of. ``content_hash`` (hex
-    sha256) changes when any file does, without reading all of them. Raises DataError as TensorImages does.
+    sha256) changes when any file does, without reading all of them; ``copy_hash`` is that of the same images elsewhere,
+    whose files have other times. Raises DataError as TensorImages does.
     """
 
     files: Sequence[Path]
     labels: Int64[Tensor, " n"]
     classes: tuple[str, ...]
     content_hash: str
+    copy_hash: str = ""
 
     def __post_init__(self) -> None:
         _check(len(self.files), self.labels, self.classes)

@@ -47,6 +47,7 @@ class ShardFacts(BaseModel):
     config: dict[str, Any]
     keys: dict[str, Any]
     filters: int = Field(ge=1)
+    copies: dict[str, str] = Field(default_factory=dict)
 
 
 def write_split(folder: Path, split: Split, seen: Bool[Tensor, " n"], evidence: Evidence) -> None:

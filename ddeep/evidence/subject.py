@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from .. import console
-from ..data.images import SPLITS, Images, Split
+from ..data.images import SPLITS, FileImages, Images, Split
 from ..data.loader import Loader
 from ..errors import ConfigError
 from ..networks.anatomy import count_filters, get_layers
@@ -97,7 +97,13 @@ class Subject:
     def hashes(self) -> dict[str, str]:
         """Of the weights and of both splits' images, as every result records them."""
         contents = {str(split): self.images[split].content_hash for split in SPLITS}
-        return {"weights": self.network.weights_hash, **contents}
+        return {"weights": self.network.weights_hash, **contents, **self.copies}
+
+    @property
+    def copies(self) -> dict[str, str]:
+        """By ``copy_key`` of a split, the hash that its images have elsewhere, too; for files alone."""
+        images = {split: self.images[split] for split in SPLITS}
+        return {copy_key(split): one.copy_hash for split, one in images.items() if isinstance(one, FileImages)}
 
     def labels(self, split: Split) -> Int64[Tensor, " n"]:
         """The output that each image of a split should get."""
@@ -147,3 +153,8 @@ class Subject:
             },
             probe=self.probe(layer),
         )
+
+
+def copy_key(split: str) -> str:
+    """The name of a split's ``copy_hash`` among the hashes of a result."""
+    return f"{split}_copy"

@@ -16,6 +16,7 @@ from ..evidence.shards import ShardFacts, join, read_shards, write_facts, write_
 from ..files.atomic import written_whole
 from ..files.downloads import nothing_fetched
 from ..files.validation import first_problem
+from .reopen import is_copy
 from .run import make_plan
 from .settings import RunConfig
 
@@ -33,6 +34,7 @@ def gather_shard(config: RunConfig, number: int, of: int, out: Path) -> None:
         config=config.model_dump(mode="json", exclude={"out"}),
         keys={split: subject.entry(split, layer).key for split in SPLITS},
         filters=subject.filters(layer),
+        copies=subject.copies,
     )
     with written_whole(out) as folder:
         folder.mkdir()
@@ -48,7 +50,7 @@ def gather_shard(config: RunConfig, number: int, of: int, out: Path) -> None:
 def merge_shards(folders: Sequence[Path], data_dir: Path | None = None) -> RunConfig:
     """Join all shards of one run in the response cache; return the run's settings, to go on with.
 
-    ``data_dir`` says where the data is here, if it is elsewhere than where the shards were gathered.
+    ``data_dir`` says where the data is here, if it is elsewhere than where the shards were gathered: a copy will do.
     """
     shards = read_shards(folders)
     where, first = shards[0][0] / "shard.json", shards[0][1]
@@ -64,7 +66,10 @@ def merge_shards(folders: Sequence[Path], data_dir: Path | None = None) -> RunCo
         raise DataError(f"{where} is of {first.filters} filters; layer {layer.name!r} is not.")
     for split in SPLITS:
         entry = subject.entry(split, layer)
-        if first.keys.get(split) != json.loads(json.dumps(entry.key)):
+        here = json.loads(json.dumps(entry.key))
+        if data_dir is not None and is_copy(split, first.copies, subject.copies):
+            here["data"] = (first.keys.get(split) or {}).get("data")
+        if first.keys.get(split) != here:
             raise DataError(
                 f"The shards were gathered from another network, {split} split, layer or precision than is found here."
             )
