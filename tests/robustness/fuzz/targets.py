@@ -26,7 +26,6 @@ from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import DdeepError
 from ddeep.evidence.response_cache import CacheEntry
 from ddeep.evidence.shards import read_shards
-from ddeep.experiments.finetune import read_settings
 from ddeep.experiments.reopen import run_config
 from ddeep.experiments.settings import CompareConfig, FinetuneConfig, MeasureConfig, RunConfig, TrainConfig, read_config
 from ddeep.experiments.train import read_unfinished
@@ -272,15 +271,13 @@ def _batch() -> bytes:
     return pickle.dumps({"data": pixels, "labels": [3, 7]}, protocol=3)
 
 
-def _finetune() -> dict[str, Any]:
-    return FinetuneConfig(epochs=1, lr=1e-4, layers=("layer3.*",)).model_dump(mode="json")
-
-
 _ABOUT = {"sha256": "0" * 64, "images": 3, "filters": 2, "key": {"model": "m"}}
 
 
 def targets() -> list[Target]:
     """All readers."""
+    from tests.robustness.fuzz.written import written
+
     indices = {str(c): [5, 1, 7] for c in range(3)}
     run, comparison = (json.loads((HERE / "seeds" / name).read_text()) for name in ("run.json", "comparison.json"))
     return [
@@ -292,7 +289,6 @@ def targets() -> list[Target]:
         Target("weights, safetensors", _read_weights, [save(_STATE), _trained()], file="input.safetensors"),
         Target("run.json", _read_run, documents=[run], file="run.json"),
         Target("run.json of training", _in_folder(read_unfinished), documents=[_training_document()], file="run.json"),
-        Target("finetune.json", _in_folder(read_settings), documents=[_finetune()], file="finetune.json"),
         Target("comparison.json", _in_folder(read_comparison), documents=[comparison], file="comparison.json"),
         Target("shard.json", lambda path: read_shards([path.parent]), documents=[_SHARD], file="shard.json"),
         Target("training checkpoint", _read_checkpoint, seeds=[_checkpoint()]),
@@ -303,6 +299,7 @@ def targets() -> list[Target]:
         Target("converted images", lambda path: open_converted(path, 2), seeds=[_converted()]),
         Target("images", read_rgb, seeds=_pictures()),
         Target("CIFAR's pickles", lambda path: _read(path, _CIFAR10), seeds=[_batch()]),
+        *written(run),
     ]
 
 
