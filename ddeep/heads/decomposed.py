@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import ConfigError, SelectionError
-from ..networks.copies import copy_of, refuse_scripted
+from ..networks.copies import copy_of
 from ..networks.head import Head, fitting_head, get_head
 from ..networks.wrappers import unwrapped
 from ..selections.selection import Selection
@@ -122,7 +122,6 @@ def decompose(module: nn.Module, selection: Selection, *, head: str | None = Non
     where it is unknown which layer is the head.
     """
     module = unwrapped(module)
-    refuse_scripted(module)
     name = head or head_of(selection) or fitting_head(module, len(selection.filters), selection.num_filters)
     decomposed = copy_of(module)
     linear = get_head(decomposed, name)

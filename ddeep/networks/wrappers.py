@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
+
+from .copies import copy_of, refuse_scripted
 
 _WRAPPERS = (DataParallel, DistributedDataParallel, AveragedModel)
 
@@ -15,12 +15,13 @@ def unwrapped(module: nn.Module) -> nn.Module:
     """The network itself: inside ``torch.compile``, DataParallel, DistributedDataParallel and moving averages.
 
     What they add is speed, or another way to the same weights; layers are named as inside. A network of which parts are
-    compiled is copied without that: hooks do not see into compiled code.
+    compiled is copied without that: hooks do not see into compiled code. Raises ConfigError for a scripted network.
     """
+    refuse_scripted(module)
     while (inner := _compiled(module) or _averaged_or_spread(module)) is not None:
         module = inner
     if any(_compiled(child) is not None for child in module.modules()):
-        module = copy.deepcopy(module)
+        module = copy_of(module)
         for name, child in list(module.named_modules()):
             if (inner := _compiled(child)) is not None:
                 module.set_submodule(name.replace("_orig_mod.", ""), inner)
