@@ -66,17 +66,11 @@ class Place:
             try:
                 if scenario.go_on and not (out / "run.json").exists():
                     continue  # a folder in which training has not begun
-                if not scenario.unfinished(out) and not _begun(out) and not alike(scenario.result(out), expected):
+                if not scenario.unfinished(out) and not alike(scenario.result(out), expected):
                     problems.append(f"{out}: another result")
             except (DdeepError, OSError, ValueError, KeyError, AssertionError) as error:
                 problems.append(f"{out}: {type(error).__name__}: {error}")
         return problems + lost_in_cache(self.cache)
-
-
-def _begun(out: Path) -> bool:
-    """Whether training has begun there without a checkpoint yet: there is nothing to lose."""
-    document = json.loads((out / "run.json").read_text()) if (out / "run.json").exists() else {}
-    return document.get("status") == "running" and not (out / "model.safetensors").exists()
 
 
 def lost_in_cache(cache: Path) -> list[str]:
@@ -159,7 +153,7 @@ def _interrupt(process: Forked) -> list[str]:
     if status == 0:  # it was about to end
         return []
     lines = [line for line in said if not line.startswith(("warning: ", "epoch ")) and " images are done" not in line]
-    stopped = [line for line in said if "Go on with: ddeep train --resume" in line]
+    stopped = [line for line in said if "Go on with: ddeep " in line]
     if status == 130 and (lines == ["Interrupted."] or (stopped and lines in ([], ["Interrupted."]))):
         return []
     return [f"{process.log}: status {status} after Ctrl-C: {said}"]
@@ -174,7 +168,7 @@ def _next_out(folder: Path, scenario: Scenario) -> str:
 
 def preload() -> None:
     """Import what the commands need, so that kills fall into their work and not into importing torch."""
-    for module in ("compare", "measure", "run", "train"):
+    for module in ("compare", "finetune", "measure", "merge", "run", "train"):
         import_module(f"ddeep.experiments.{module}")
     registry()
     torch.set_num_threads(1)  # forks and threads do not go together

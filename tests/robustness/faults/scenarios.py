@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ddeep.experiments.merge import gather_shard
+from ddeep.experiments.run import run
+from ddeep.experiments.settings import RunConfig
 from ddeep.experiments.train import SCHEMA as TRAINING
 from ddeep.files.atomic import sha256_of
-from ddeep.results.run import load, read_run
+from ddeep.results.run import load, read_run, save_run
 from ddeep.selections.selection import Selection
 from ddeep.training.checkpoint import CHECKPOINT, Checkpoint
 from tests.support.documents import read_document
@@ -26,7 +31,8 @@ class Scenario:
     """A command. ``side`` is that of the images it reads from files, None for the packaged digits.
 
     ``result`` is what a finished output holds, the same at every start. ``unfinished`` says whether an output may wait
-    to be gone on with, and ``go_on`` is the command for that.
+    to be gone on with, and ``go_on`` is the command for that, where it is another. ``source`` makes the folder that a
+    command begins with, ``SOURCE`` among its words; ``file`` is what it writes into the output, if not all of it.
     """
 
     name: str
@@ -35,19 +41,33 @@ class Scenario:
     side: int | None = None
     unfinished: Callable[[Path], bool] = lambda _: False
     go_on: tuple[str, ...] = ()
+    source: Callable[[Path], object] | None = None
+    file: str = ""
 
     def arguments(self, out: Path, data: Path) -> list[str]:
         """The command line that writes ``out``."""
-        if out.exists() and self.unfinished(out):
+        if self.go_on and out.exists() and self.unfinished(out):
             return [*self.go_on, str(out)]
         images = [] if self.side is None else ["--dataset", "folder", "--data-dir", str(data)]
-        return [*self.words, *images, "--out", str(out)]
+        words = [word.replace(_SOURCE, str(_source_of(data))) for word in self.words]
+        return [*words, *images, "--out", str(out / self.file)]
 
     def make_images(self, data: Path) -> None:
         """The images it reads."""
         if self.side is not None:
             for split in ("train", "test"):
                 class_folders(data / split, _CLASSES, side=self.side)
+        if self.source is not None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("DDEEP_CACHE", str(data.parent / "made"))
+                self.source(_source_of(data))
+
+
+_SOURCE = "SOURCE"
+
+
+def _source_of(data: Path) -> Path:
+    return data.parent / "source"
 
 
 def stable(document: Any) -> Any:
@@ -93,14 +113,36 @@ def _training(out: Path) -> bool:
     """Whether training can go on in ``out``. What is there must be whole."""
     if not (out / "run.json").exists():
         return False
-    running = read_run(out, TRAINING)["status"] == "running"
-    if running and (out / CHECKPOINT).exists():
+    return _whole_if_begun(out, read_run(out, TRAINING))
+
+
+def _fine_tuning(out: Path) -> bool:
+    """The same of fine-tuning."""
+    return (out / "run.json").exists() and _whole_if_begun(out, read_run(out, unfinished=True))
+
+
+def _whole_if_begun(out: Path, document: dict[str, Any]) -> bool:
+    if document["status"] == "running" and (out / CHECKPOINT).exists():
         Checkpoint.read(out / CHECKPOINT)
-        return True
-    return False
+    return bool(document["status"] == "running")
+
+
+def _reported(out: Path) -> Any:
+    figures = sorted(path.name for path in (out / "figures").iterdir())
+    return sha256_of(out / "report.html"), figures
+
+
+def _make_run(source: Path) -> None:
+    save_run(run(_DIGITS), source)
+
+
+def _make_shards(source: Path) -> None:
+    for number in (0, 1):
+        gather_shard(_DIGITS, number, 2, source / str(number))
 
 
 _CPU = ("--device", "cpu")
+_DIGITS = RunConfig(model="resnet20", weights="resnet20-digits", strategy="paper", no_refit=True, device="cpu")
 _RESNET = ("--model", "resnet20", "--weights", "resnet20-digits", *_CPU)
 SCENARIOS: Sequence[Scenario] = (
     Scenario("run", ("run", "--strategy", "paper", *_RESNET), _run),
@@ -125,5 +167,22 @@ SCENARIOS: Sequence[Scenario] = (
         side=32,
         unfinished=_training,
         go_on=("train", "--resume"),
+    ),
+    Scenario(
+        "finetune",
+        ("finetune", _SOURCE, "--epochs", "2", "--batch-size", "100", *_CPU),
+        _run,
+        unfinished=_fine_tuning,
+        go_on=("finetune", "--resume"),
+        source=_make_run,
+    ),
+    Scenario("merge", ("merge", f"{_SOURCE}/0", f"{_SOURCE}/1"), _run, source=_make_shards),
+    Scenario(
+        "report",
+        ("report", _SOURCE, "--no-layers"),
+        _reported,
+        unfinished=lambda out: not (out / "report.html").exists(),
+        source=_make_run,
+        file="report.html",
     ),
 )

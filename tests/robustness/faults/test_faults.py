@@ -37,7 +37,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
-@pytest.mark.parametrize("how", [["--kills", "6"], ["--kills", "6", "--ctrl-c"]], ids=["SIGKILL", "Ctrl-C"])
+@pytest.mark.parametrize("how", [["--kills", "9"], ["--kills", "9", "--ctrl-c"]], ids=["SIGKILL", "Ctrl-C"])
 def test_kills_at_random_moments_lose_nothing(how: list[str]) -> None:
     """In a process of its own: it forks, which does not go well with the threads that other tests have started."""
     done = subprocess.run(
