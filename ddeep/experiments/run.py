@@ -194,7 +194,7 @@ def _decomposed_head(plan: Plan, head: Head, selection: Selection) -> Head:
     """The dense head at the selection; the one that the weights themselves carry for filters given in a file."""
     final = plan.subject.network.final
     if final is not None and plan.given is not None:
-        return place_final_head(final, selection)
+        return place_final_head(final, selection, head)
     if final is not None:
         console.note("The weights carry a decomposed head for filters of their own: give those with --selection.")
     return Head(head.weight * selection.mask(), head.bias)

@@ -14,6 +14,7 @@ from ..data.images import Images, TensorImages
 from ..data.preprocessing import Preprocessing
 from ..errors import ConfigError, DataError, WeightsError
 from ..registry.own_code import is_own_code
+from ..registry.registry import registry
 from ..registry.specs import ModelSpec, WeightsSpec, resolve
 from .anatomy import find_anatomy, get_layers
 from .head import Head, set_head
@@ -93,6 +94,7 @@ def load_network(
     state, learned = split_learned(state)
     state, final = split_final_head(state)
     outputs = chosen.num_classes if chosen is not None and chosen.num_classes else len(images.classes)
+    state, published = _published(state, outputs)
     if spec.convert is None:
         module = build_fitting(resolve(spec.build), outputs, state, label).eval()
     else:
@@ -115,9 +117,19 @@ def load_network(
         classes=_outputs(images, chosen, outputs, label),
         k=spec.k,
         final=final,
-        learned=learned,
+        learned={**published, **learned},
         build=resolve(spec.build),
     )
+
+
+def _published(state: Mapping[str, Tensor], outputs: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The network's own tensors, and those beside them that a regularizer knows by the name others give them."""
+    own, learned = dict(state), dict[str, Tensor]()
+    for spec in registry().regularizers.values():
+        for theirs, parameter in spec.published.items():
+            if theirs in own and own[theirs].ndim == 2 and len(own[theirs]) == outputs:
+                learned[f"{spec.name}.{parameter}"] = own.pop(theirs)
+    return own, learned
 
 
 def choose_weights(spec: ModelSpec, dataset: str, data_dir: Path, given: str | None) -> WeightsSpec | None:

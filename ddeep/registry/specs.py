@@ -185,10 +185,12 @@ class RegularizerSpec(Spec):
     ``filters`` maps each layer to its number of filters; the callable takes ``(responses, labels)``, responses
     ``{layer: (N, K)}``, and returns a scalar. An ``nn.Module`` with parameters is trained along. ``layers`` are the
     default names or globs. With ``head``, build also takes ``head=``, the network's final linear layer, and the default
-    is the layer that feeds it.
+    is the layer that feeds it. ``published`` maps names of tensors that others' checkpoints hold beside the network to
+    the parameters that they are.
     """
 
     build: Reference = field(kw_only=True)
+    published: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     layers: tuple[str, ...] = field(default=(), kw_only=True)
     options: Mapping[str, float] = field(default_factory=dict, kw_only=True)
     head: bool = field(default=False, kw_only=True)

@@ -24,6 +24,7 @@ def ddeep_regularizers() -> Iterator[RegularizerSpec]:
         build=f"{_HERE}.csg:build",
         head=True,
         options={"gated": 1.0, "density": 0.1, "budget": 10.0},
+        published={"csg": "gate"},
         summary="a class x filter gate learned with the network; the strategy csg then selects by it",
         source="Liang et al., Training interpretable CNNs by differentiating class-specific filters, ECCV 2020",
     )
