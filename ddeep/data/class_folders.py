@@ -21,6 +21,9 @@ from .images import FileImages
 
 _SAMPLED_FILES = 64
 _SAMPLED_BYTES = 65536
+_MOST_NAMES = 2**24  # bytes of a list of classes
+# Images that Pillow does not read, and files that may be some: passed over, but not without a word.
+_UNREAD = {"", ".heic", ".heif", ".avif", ".jxl", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg", ".psd"}
 
 
 class FileTable(Sequence[Path]):
@@ -56,9 +59,10 @@ class FileTable(Sequence[Path]):
 def open_class_folders(root: Path, folders: Sequence[str] | None = None, names: Sequence[str] = ()) -> FileImages:
     """The images under ``root/<class>/``, at any depth, in order of class and of name.
 
-    Without ``folders`` the classes are the folders found (two or more), sorted. With it they are these, in this order,
-    whether or not each is there, shown as ``names`` where given; any other folder is an error. Hidden files and files
-    whose ending Pillow does not know are passed over.
+    Without ``folders`` the classes are the folders found (two or more), sorted as text, with a note where they are
+    numbers and these have another order. With it they are these, in this order, whether or not each is there, shown as
+    ``names`` where given; any other folder is an error. Hidden files and files whose ending Pillow does not know are
+    passed over; a note counts those that may be images.
 
     A class's folder may be a link to a folder anywhere, as subsets of large datasets are made; a note says where such
     links lead. Below it, where nobody looks at thousands of names, a link must end at a file inside ``root`` or
@@ -73,6 +77,8 @@ def open_class_folders(root: Path, folders: Sequence[str] | None = None, names: 
         raise DataError(f"{root} holds {strange[0]!r}, not a class of this dataset.{suggestion(strange[0], known)}")
     if folders is None and len(found) < 2:
         raise DataError(f"{root} holds one class only, {found[0]!r}. Put two or more folders of images there.")
+    if folders is None:
+        _note_of_numbers(found)
     listing = _Listing(root, found)
     present = set(found)
     for label, folder in enumerate(known):
@@ -97,11 +103,54 @@ def open_annotated(
     return listing.opened(folders, names)
 
 
-def require_classes(root: Path, expected: Sequence[str], where: str) -> None:
-    """DataError unless the class folders of ``root`` are exactly ``expected``, those of ``where``."""
+def read_classes(path: Path) -> list[str] | None:
+    """The class folders that a file lists, one a line, in the order of the network's outputs; None without the file.
+
+    Raises DataError unless it names two or more, each once.
+    """
+    if not path.exists():
+        return None
+    try:
+        with open_regular(path) as file:
+            lines = file.read(_MOST_NAMES).decode("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"Cannot read {path}: {error}. It should name one class folder a line.") from None
+    names = [line.strip() for line in lines if line.strip()]
+    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if twice is not None or len(names) < 2:
+        what = f"names {twice!r} twice" if twice is not None else f"names {len(names)} classes"
+        raise DataError(f"{path} {what}. It should name two or more class folders, one a line, each once.")
+    return names
+
+
+def _note_of_numbers(names: Sequence[str]) -> None:
+    """Numbered folders sort as text, as torchvision does and timm does not."""
+    if not all(name.isdecimal() for name in names):
+        return
+    by_number = sorted(names, key=int)
+    differing = [at for at, pair in enumerate(zip(names, by_number, strict=True)) if pair[0] != pair[1]]
+    if differing:
+        note(
+            f"The class folders are numbers, sorted as text: class {differing[0]} is {names[differing[0]]!r}. If the "
+            "network's outputs are in the order of the numbers, list the folders so in classes.txt beside train/."
+        )
+
+
+def require_classes(root: Path, expected: Sequence[str], where: str, *, all_of_them: bool = True) -> None:
+    """DataError unless the class folders of ``root`` are ``expected``, those of ``where``.
+
+    Without ``all_of_them`` some may be missing: a note counts them.
+    """
     found = class_folders(root)
-    for folder in sorted(set(expected) - set(found)):
-        raise DataError(f"{root} lacks the class {folder!r} of {where}. Add the folder {root / folder}, with images.")
+    missing = sorted(set(expected) - set(found))
+    if missing and all_of_them:
+        raise DataError(
+            f"{root} lacks the class {missing[0]!r} of {where}. Add the folder {root / missing[0]}, with images."
+        )
+    if missing:
+        note(
+            f"{root} has no folder for {len(missing)} of {len(expected)} classes, such as {missing[0]!r}: absent there."
+        )
     for folder in sorted(set(found) - set(expected)):
         raise DataError(f"{root} holds {folder!r}, not a class of {where}.{suggestion(folder, expected)} Remove it.")
 
@@ -135,6 +184,7 @@ class _Listing:
             note(f"{shown} to folders outside {root}, to {self._linked[0]} for one.")
         self._table = FileTable(self.root)
         self._labels = array("q")
+        self._unread: list[str] = []
         self._hash, self._copy = hashlib.sha256(), hashlib.sha256()  # the second knows no times
 
     def add_folder(self, folder: str, label: int) -> None:
@@ -154,6 +204,9 @@ class _Listing:
         self._add(name, status.st_size, status.st_mtime_ns, label)
 
     def opened(self, folders: Sequence[str], names: Sequence[str]) -> FileImages:
+        if self._unread:
+            count, first = len(self._unread), min(self._unread)
+            note(f"{count} files of {self.root} are passed over, such as {first!r}: Pillow reads no such endings.")
         classes = tuple(names) or tuple(folders)
         self._add_text("\0".join([*folders, *classes]).encode())
         # A look inside tells apart folders whose listings agree: uncompressed images all have one size, and some
@@ -192,9 +245,13 @@ class _Listing:
                         self._check_link(name)
                     if entry.is_dir():
                         waiting.append(name)
-                    elif entry.is_file() and "".join(entry.name.rpartition(".")[1:]).lower() in suffixes:
-                        status = entry.stat()
-                        yield name, status.st_size, status.st_mtime_ns
+                    elif entry.is_file():
+                        ending = Path(entry.name).suffix.lower()
+                        if ending in suffixes:
+                            status = entry.stat()
+                            yield name, status.st_size, status.st_mtime_ns
+                        elif ending in _UNREAD:
+                            self._unread.append(name)
 
     def _folder_outside(self, name: str) -> Path:
         target = (self.root / name).resolve()

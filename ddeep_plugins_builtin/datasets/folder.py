@@ -12,6 +12,7 @@ from ddeep.plugin import (
     as_tensor_images,
     class_folders,
     open_class_folders,
+    read_classes,
     require_classes,
 )
 
@@ -19,17 +20,20 @@ from ddeep.plugin import (
 def open_folder(data_dir: Path, split: str) -> Images:
     """Images of ``data_dir/train/<class>/``; the test split is ``test/``, or ``val/`` where test/ has no class folders.
 
-    Both splits hold the same classes. Images of one small size are decoded once and kept in the cache.
+    The classes are the folders of train/ as text sorts them, or the lines of ``data_dir/classes.txt`` in its order. The
+    test split may lack some of them, but holds no others. Images of one small size are decoded once and kept in the
+    cache.
     """
     data_dir = Path(data_dir)
     train = data_dir / "train"
     if not train.is_dir():
         raise DataError(f"There is no folder {train}. Put images into {train}/<class>/ and {data_dir}/test/<class>/.")
+    listed = read_classes(data_dir / "classes.txt")
     if split == "train":
-        return _in_memory_if_small(open_class_folders(train))
+        return _in_memory_if_small(open_class_folders(train, listed))
     test = _test_folder(data_dir)
-    classes = class_folders(train)
-    require_classes(test, classes, str(train))
+    classes = listed or class_folders(train)
+    require_classes(test, classes, str(train), all_of_them=False)
     return _in_memory_if_small(open_class_folders(test, classes))
 
 
