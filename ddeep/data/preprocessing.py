@@ -43,6 +43,12 @@ class Preprocessing:
         if self.interpolation not in _MODES:
             raise ConfigError(f"Interpolation {self.interpolation!r} is not one of {', '.join(_MODES)}.")
 
+    def __str__(self) -> str:
+        """The recipe in one line."""
+        crop = f"{self.size} px" if self.resize == self.size else f"{self.size} px of {self.resize}"
+        mean, std = (", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
+        return f"{crop}, {self.interpolation}, mean {mean}, std {std}"
+
     @classmethod
     def of(cls, weights: WeightsSpec) -> Preprocessing:
         """The preprocessing these weights were trained with."""

@@ -56,6 +56,8 @@ def build_subject(config: SubjectConfig, device: torch.device) -> Subject:
         mean=config.mean,
         std=config.std,
         size=config.size,
+        resize=config.resize,
+        interpolation=config.interpolation,
         ema=config.ema,
         head=config.head,
     )

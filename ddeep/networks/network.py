@@ -10,15 +10,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .. import console
 from ..data.images import Images, TensorImages
 from ..data.preprocessing import Preprocessing
 from ..errors import ConfigError, DataError, WeightsError
 from ..registry.own_code import is_own_code
 from ..registry.registry import registry
-from ..registry.specs import ModelSpec, WeightsSpec, resolve
+from ..registry.specs import Interpolation, ModelSpec, WeightsSpec, resolve
 from .anatomy import find_anatomy, get_layers
 from .head import Head, set_head
 from .layer import Layer
+from .recipe_beside import recipe_beside
 from .state_dicts import check_state_dict
 from .trace import Recording
 from .weights import build_fitting, find_weights, fitting, load_strictly, load_weights, read_state_dict, weights_hash
@@ -73,6 +75,8 @@ def load_network(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     size: int | None = None,
+    resize: int | None = None,
+    interpolation: Interpolation | None = None,
     ema: bool | None = None,
     head: str | None = None,
 ) -> Network:
@@ -80,7 +84,9 @@ def load_network(
 
     ``weights`` is a file, or the name of one of the spec's WeightsSpecs; by default those for ``dataset``, found under
     ``data_dir/weights`` or packaged, else downloaded; the user's own code may come with its weights. ``ema`` says which
-    of a checkpoint's weights (``read_state_dict``), ``size`` the side of the images, where it is not the weights' own.
+    of a checkpoint's weights (``read_state_dict``); ``size``, ``resize``, ``interpolation``, ``mean`` and ``std`` how
+    images are prepared, where that is not the weights' own. Where a file does not say, the one beside it may
+    (``recipe_beside``); else the spec's weights' recipe is taken, with a warning.
     """
     if weights is None and is_own_code(spec.name):
         chosen, state, label = None, _own_weights(spec, len(images.classes)), "its own"
@@ -90,7 +96,18 @@ def load_network(
         chosen = describe_file(Path(weights))
     else:
         state, label = load_weights(chosen, data_dir), chosen.name
-    recipe = Preprocessing.of(chosen) if chosen else _recipe_for_file(spec, images, dataset, mean, std, size)
+    told = any(one is not None for one in (mean, std, size, resize, interpolation))
+    beside = recipe_beside(Path(weights)) if weights is not None and chosen is None else None
+    if beside is not None:
+        recipe = beside[0]
+        console.note(f"How images are prepared is from {beside[1]}.")
+    else:
+        recipe = Preprocessing.of(chosen) if chosen else _recipe_for_file(spec, images, dataset, mean, std, size)
+        if chosen is None and weights is not None and not told:
+            console.warn(
+                f"{weights} does not say how its images were prepared, so it is examined as {spec.name}'s own weights "
+                f"are: {recipe}. If they were not, give --size, --resize, --interpolation, --mean and --std."
+            )
     state, learned = split_learned(state)
     state, final = split_final_head(state)
     outputs = chosen.num_classes if chosen is not None and chosen.num_classes else len(images.classes)
@@ -106,6 +123,8 @@ def load_network(
         recipe = replace(recipe, mean=tuple(mean or recipe.mean), std=tuple(std or recipe.std))
     if size is not None and size != recipe.size:
         recipe = replace(recipe, size=size, resize=max(size, recipe.resize * size // recipe.size))
+    if resize is not None or interpolation is not None:
+        recipe = replace(recipe, resize=resize or recipe.resize, interpolation=interpolation or recipe.interpolation)
     return Network(
         name=spec.name,
         module=module,

@@ -59,6 +59,12 @@ class NetworkConfig(SeedConfig, DeviceConfig, RecipeOfImagesConfig, DataConfig):
     size: int | None = option(
         None, EXAMINE, "Side of the images the network sees (default: the weights' or the images' own).", ge=1, le=2048
     )
+    resize: int | None = option(
+        None, EXAMINE, "Shorter side before the central crop (default: as --size, or as the weights').", ge=1, le=2048
+    )
+    interpolation: Literal["nearest", "bilinear", "bicubic"] | None = option(
+        None, EXAMINE, "nearest, bilinear or bicubic (default: the weights')."
+    )
     ema: bool | None = option(
         None, EXAMINE, "Of a checkpoint with both, read the weights' moving average, or not (default: the average)."
     )
