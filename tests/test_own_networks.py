@@ -242,7 +242,7 @@ def test_batches_that_cannot_be_read_say_what_they_are() -> None:
             "a mapping with 'pixel_values' and 'labels'; not a dict of pixels, labels",
         ),
         ((images, labels.tolist()), "not a tuple of Tensor, list"),
-        ((images, labels[:3]), "8 images has 3 labels"),
+        ((images, labels[:3]), "There are 3 labels for a batch of 8 images"),
         (
             (images, F.one_hot(labels, CLASSES).float()),
             "multi-label data. ddeep is about networks that give an image one",

@@ -84,7 +84,7 @@ def head_if_fed(recording: Recording, name: str, layer: Layer) -> Head | None:
     given = recording.responses(Layer(f"{name}{INPUT}", pool, "NHWC")) if pool is not None else None
     if given is None or responses is None or not close(responses, given, FEEDS_TOLERANCE):
         return None
-    return Head.of(linear)
+    return Head(*(part.float() for part in Head.of(linear)))  # as responses are, whatever the network computes in
 
 
 def head_pool(recording: Recording, name: str) -> Pool | None:

@@ -16,6 +16,7 @@ from ddeep.reports import write_report
 from ddeep.reports.findings import find
 from ddeep.reports.tiles import SIDE, activation_maps, on_the_image, spotlight
 from tests.reports.conftest import make_run
+from tests.support.documents import read_document
 from tests.support.helpers import Distributions
 from tests.support.pictures import class_folders
 
@@ -83,7 +84,6 @@ def test_the_light_falls_where_the_filter_is_active() -> None:
 PLUGIN = '''
 import torch
 from torch import nn
-from tests.support.documents import read_document
 from ddeep import ModelSpec, hookimpl
 
 
