@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ddeep.data.loader import Loader
 from ddeep.experiments.reopen import reopen
-from ddeep.results.run import load, read_run
+from ddeep.results.run import load, read_run, seal_run
 from ddeep_plugins_builtin.models.cifar_resnet import resnet20
 from tests.support.helpers import Outcome
 
@@ -175,9 +175,9 @@ def test_classes_that_do_not_do_are_refused(
 
 def test_a_run_whose_weights_changed_is_refused(cli_here: Cli, run: Path, tmp_path: Path) -> None:
     changed = shutil.copytree(run, tmp_path / "changed")
-    document = json.loads((changed / "run.json").read_text())
+    document = read_run(changed)
     document["hashes"]["weights"] = "0" * 64
-    (changed / "run.json").write_text(json.dumps(document))
+    seal_run(changed, document)
     for command in ("cut", "forget"):
         _refused(cli_here(command, changed, "--classes", "3,8", "--out", tmp_path / "out"), "weights have changed")
 

@@ -108,6 +108,14 @@ def test_the_python_document_runs_and_leaves_nothing_out(tmp_path: Path, monkeyp
     assert names["figures"]["psi"]["median"] > 0
     assert names["means"].shape == (10, 64)
     assert names["result"].document["accuracy"]["full"] > 99
+    assert Path("digits.pt2").exists()
+    images = names["images"][1400:1420]
+    logits, weight = names["refitted"].eval()(images), names["small"].get_submodule("6").weight
+    assert (names["small"](images) - logits[:, [3, 8]]).abs().max() < 1e-4
+    assert weight.shape[0] == 2
+    assert weight.shape[1] < 64
+    assert names["smaller"].get_submodule("0").weight.shape[0] == 28
+    assert (names["without"](images)[:, 3] != names["model"].eval()(images)[:, 3]).any()
     text = document.read_text(encoding="utf-8")
     functions = {name for name in ddeep.__all__ if name.islower()} - {"hookimpl"}
     assert {name for name in functions if f"ddeep.{name}(" not in text} == set()
