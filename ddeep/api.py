@@ -42,10 +42,10 @@ from .networks.trace import Recording, record
 from .networks.wrappers import unwrapped
 from .results.run import load
 from .selections.k import parse_k
-from .selections.measure import SplitEvidence, always_measured, find_metric, keeps
+from .selections.measure import SplitEvidence, always_measured, get_metric, keeps
 from .selections.measure import measure as run_metrics
 from .selections.measure import needed as needed_by_metrics
-from .selections.select import choose, find_strategy, needed
+from .selections.select import choose, get_strategy, needed
 from .selections.selection import Selection
 from .statistics.statistic import Statistic
 
@@ -92,7 +92,7 @@ def select(
     seed: int = 0,
 ) -> Selection:
     """The ``k`` filters of ``layer`` that matter most to each class, by a strategy's name. See ``gather``."""
-    spec, k = find_strategy(strategy), parse_k(k)
+    spec, k = get_strategy(strategy), parse_k(k)
     parts = _look(module, batches, layer, head)
     evidence = _gather(parts, batches, needed(spec, [k]), device)
     found = choose(spec, evidence, k, parts.context(seed))
@@ -151,7 +151,7 @@ def measure(
     """
     if layer is None and selection is not None:
         layer = selection.source.get("layer")
-    specs = always_measured() if metrics is None else [find_metric(name) for name in metrics]
+    specs = always_measured() if metrics is None else [get_metric(name) for name in metrics]
     ks = [selection.size] if selection is not None and selection.size is not None else []
     of_test = needed_by_metrics(specs, "test", ks)
     reading = [

@@ -22,7 +22,7 @@ from ..exports.reconstruct import reconstruct
 from ..exports.shrink import Importances, estimate_batch_norms, importance, least, smallest_fraction
 from ..networks.weights import weights_hash
 from ..registry.registry import registry
-from ..selections.select import find_strategy, needed, score
+from ..selections.select import get_strategy, needed, score
 from ..training.loop import Progress, train
 from ..training.recipe import Recipe
 from ._whole import Whole
@@ -34,7 +34,7 @@ BATCH = 256
 
 def inner_importances(whole: Whole, strategy: str, seed: int) -> Importances:
     """How much the kept classes need each filter of the inner layers, from their own train images, in one pass."""
-    spec = find_strategy(strategy)
+    spec = get_strategy(strategy)
     if spec.head_only or spec.learned:
         raise ConfigError(
             f"The strategy {spec.name!r} is about the head's weights and says nothing about inner layers. Choose "

@@ -20,7 +20,7 @@ from ..registry.specs import StrategySpec
 from ..selections.k import K
 from ..selections.measure import SplitEvidence, keeps
 from ..selections.measure import needed as needed_by_metrics
-from ..selections.select import find_strategy
+from ..selections.select import get_strategy
 from ..statistics.basic import Confusion
 from ..statistics.statistic import Statistic
 from ._compare_layer import Candidate, Skipped, compare_cells, find_candidates, metrics_of_selections, select_all
@@ -60,8 +60,8 @@ def run_comparison(config: CompareConfig, own: Subject | None = None) -> dict[st
 def _strategies(names: Sequence[str]) -> list[StrategySpec]:
     """The specs that names stand for, ``all`` for every one, strangers' included."""
     if ALL not in names:
-        return [find_strategy(name) for name in names]
-    return [find_strategy(name) for name in registry().strategies]
+        return [get_strategy(name) for name in names]
+    return [get_strategy(name) for name in registry().strategies]
 
 
 def _compare_network(

@@ -19,7 +19,7 @@ from ..files.tensors import write_tensors
 from ..networks.weights import weights_hash
 from ..provenance import Timings
 from ..results.folder import save_result
-from ..selections.select import find_strategy
+from ..selections.select import get_strategy
 from ..training.loop import Progress
 from ._proof import prove
 from ._shrink import filters_to_remove, fine_tune, inner_importances, shrunk
@@ -41,7 +41,7 @@ def cut_run(
     if config.to == "onnx":
         check_onnx()
     timings = Timings()
-    strategy = find_strategy(config.strategy)
+    strategy = get_strategy(config.strategy)
     whole = open_whole(run, config)
     example = whole.subject.example
     with timings.phase("cut"):

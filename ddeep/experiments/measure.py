@@ -16,9 +16,9 @@ from ..networks.layer import Layer
 from ..provenance import Timings
 from ..registry.specs import MetricSpec
 from ..selections.k import K
-from ..selections.measure import SplitEvidence, always_measured, find_metric, headline, keeps, measure, offered
+from ..selections.measure import SplitEvidence, always_measured, get_metric, headline, keeps, measure, offered
 from ..selections.measure import needed as needed_by_metrics
-from ..selections.select import check_k, choose, find_strategy
+from ..selections.select import check_k, choose, get_strategy
 from ..selections.select import needed as needed_by_strategy
 from ..selections.selection import Selection
 from ..statistics.statistic import Statistic
@@ -39,11 +39,11 @@ class _Plan:
     def statistics(self, split: Split) -> list[Statistic]:
         wanted = needed_by_metrics(self.metrics, split, [self.k] if self.strategy is not None else [])
         if split == "train" and self.strategy is not None:
-            wanted += needed_by_strategy(find_strategy(self.strategy), [self.k])
+            wanted += needed_by_strategy(get_strategy(self.strategy), [self.k])
         return wanted
 
     def keeps(self, split: Split) -> bool:
-        learned = self.strategy is not None and find_strategy(self.strategy).learned
+        learned = self.strategy is not None and get_strategy(self.strategy).learned
         return keeps(self.metrics, split) or (learned and split == "train")
 
 
@@ -82,7 +82,7 @@ def _plan(config: MeasureConfig) -> _Plan:
     names = config.metrics or tuple(spec.name for spec in always_measured())
     if names == ("all",):
         names = tuple(spec.name for spec in offered() if not spec.reruns)
-    metrics = [find_metric(name) for name in names]
+    metrics = [get_metric(name) for name in names]
     of_selections = [spec.name for spec in metrics if spec.of == "selection"]
     if of_selections and config.strategy is None and config.metrics and config.metrics != ("all",):
         raise ConfigError(
@@ -92,7 +92,7 @@ def _plan(config: MeasureConfig) -> _Plan:
     k = subject.network.k if config.k is None else config.k
     layers = subject.layers(config.layers)
     if config.strategy is not None:  # of several layers, those with too few filters say so in their row
-        check_k(find_strategy(config.strategy), k, subject.filters(layers[0]) if len(layers) == 1 else None)
+        check_k(get_strategy(config.strategy), k, subject.filters(layers[0]) if len(layers) == 1 else None)
     return _Plan(subject, layers, metrics, config.strategy, k)
 
 
@@ -104,7 +104,7 @@ def _row(plan: _Plan, layer: Layer, evidence: dict[Split, dict[Layer, Evidence]]
     note = None
     if plan.strategy is not None:
         try:
-            selection = choose(find_strategy(plan.strategy), train, plan.k, context)
+            selection = choose(get_strategy(plan.strategy), train, plan.k, context)
         except ConfigError as error:
             if len(plan.layers) == 1:
                 raise

@@ -29,7 +29,7 @@ from ..results.run import FINISHED, RUN_SCHEMA, RunResult
 from ..selections.k import K
 from ..selections.measure import SplitEvidence, always_measured, measure
 from ..selections.measure import needed as needed_by_metrics
-from ..selections.select import check_k, choose, find_strategy
+from ..selections.select import check_k, choose, get_strategy
 from ..selections.select import needed as needed_by_strategy
 from ..selections.selection import Selection
 from ..statistics.basic import Confusion
@@ -59,7 +59,7 @@ def make_plan(config: RunConfig, subject: Subject | None = None) -> Plan:
 
     Whatever can be refused is refused here, before any pass over the images.
     """
-    strategy = find_strategy(config.strategy) if config.strategy is not None else None
+    strategy = get_strategy(config.strategy) if config.strategy is not None else None
     subject = subject or open_subject(config)
     layer = _only_layer(subject, config.layer)
     context = context_at(subject, layer, config.seed)

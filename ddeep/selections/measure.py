@@ -41,7 +41,7 @@ class SplitEvidence:
         return SplitEvidence(train, self.test.limited(statistics, "test" in spec.responses))
 
 
-def find_metric(name: str) -> MetricSpec:
+def get_metric(name: str) -> MetricSpec:
     """The metric spec of that name; ``name:number`` sets its option."""
     base, colon, given = name.partition(":")
     spec = registry().find("metric", base)

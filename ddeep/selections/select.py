@@ -20,7 +20,7 @@ from .selection import Selection
 Answer = Float[Tensor, "c k"] | Selection
 
 
-def find_strategy(name: str) -> StrategySpec:
+def get_strategy(name: str) -> StrategySpec:
     """The strategy spec of that name."""
     return registry().find("strategy", name)
 

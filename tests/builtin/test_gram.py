@@ -9,7 +9,7 @@ from hypothesis import given
 from torch import Tensor, nn
 
 from ddeep.evidence.context import Context
-from ddeep.selections.select import choose, find_strategy
+from ddeep.selections.select import choose, get_strategy
 from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.strategies import gram
 from tests.reference import gram as reference
@@ -94,6 +94,6 @@ def test_constant_and_repeated_filters_come_last() -> None:
 def test_absent_classes_have_no_filters() -> None:
     batch = some()
     evidence = evidence_of(part_of(batch, batch.labels != 1), gram.needs([2]), CLASSES)
-    found = choose(find_strategy("gram"), evidence, 2, Context(nn.ReLU()))
+    found = choose(get_strategy("gram"), evidence, 2, Context(nn.ReLU()))
     assert found.absent == (1,)
     assert [len(row) for row in found.filters] == [2, 0, 2, 2]

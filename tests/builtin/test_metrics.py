@@ -15,7 +15,7 @@ from ddeep.evidence.context import Context, View
 from ddeep.evidence.evidence import Evidence
 from ddeep.networks.head import Head
 from ddeep.networks.layer import Layer
-from ddeep.selections.measure import SplitEvidence, find_metric, measure, needed
+from ddeep.selections.measure import SplitEvidence, get_metric, measure, needed
 from ddeep.selections.selection import Selection
 from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.metrics import pmi
@@ -50,7 +50,7 @@ def figure(
     name: str, batch: ResponseBatch, selection: Selection | None = None, head: Head | None = None, **context: Any
 ) -> Any:
     """What a metric says of ``batch`` as both splits."""
-    spec = find_metric(name)
+    spec = get_metric(name)
     splits = [evidence_of(batch, needed([spec], split, [2]), CLASSES) for split in ("train", "test")]
     found = measure([spec], SplitEvidence(*splits), selection, Context(nn.ReLU(), head, **context))
     return found[spec.name.replace("-", "_")]
@@ -214,4 +214,4 @@ def test_absent_classes_have_no_figures(batch: ResponseBatch, head: Head) -> Non
 def test_evidence_without_responses_says_so(batch: ResponseBatch, selection: Selection) -> None:
     bare = Evidence(Layer("relu"), "test", torch.bincount(batch.labels), FILTERS)
     with pytest.raises(ConfigError, match="were not asked for"):
-        measure([find_metric("precision")], SplitEvidence(bare, bare), selection, Context(nn.ReLU()))
+        measure([get_metric("precision")], SplitEvidence(bare, bare), selection, Context(nn.ReLU()))

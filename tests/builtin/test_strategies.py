@@ -21,7 +21,7 @@ from ddeep.networks.head import Head
 from ddeep.networks.layer import Layer
 from ddeep.registry.registry import registry
 from ddeep.registry.specs import StrategySpec, resolve
-from ddeep.selections.select import choose, find_strategy, needed
+from ddeep.selections.select import choose, get_strategy, needed
 from ddeep.statistics.batch import ResponseBatch
 from ddeep.statistics.histograms import RankSums
 from ddeep_plugins_builtin.strategies import ddeep_strategies
@@ -117,7 +117,7 @@ def test_scores_are_those_of_the_definition(spec: StrategySpec, batch: ResponseB
 
 def test_tf_idf_divides_whole_numbers_in_double_precision() -> None:
     batch = batch_of(torch.tensor([[0.0], [0.5], [0.5], [0.0]]), torch.arange(4), CLASSES)
-    spec = find_strategy("tf-idf")
+    spec = get_strategy("tf-idf")
     found = scores_of(spec, evidence_of(batch, needed(spec, [1]), CLASSES), context_of(1))
     assert found[1].item() == pytest.approx(math.log(4 / 3), rel=1e-14)
 
@@ -127,7 +127,7 @@ def test_tf_idf_divides_whole_numbers_in_double_precision() -> None:
 def test_paper_selects_what_the_definition_selects(batch: ResponseBatch, k: int | float) -> None:
     filters = batch.responses.shape[1]
     k = min(k, filters) if isinstance(k, int) else k
-    spec, context = find_strategy("paper"), context_of(filters)
+    spec, context = get_strategy("paper"), context_of(filters)
     silent = [c for c in set(batch.labels.tolist()) if not batch.responses[batch.labels == c].any()]
     if silent and isinstance(k, float):
         return  # no counts, so no shares: see test_paper_and_silent_classes
@@ -197,7 +197,7 @@ def test_awkward_responses_give_a_whole_selection(spec: StrategySpec, awkward: s
 
 @pytest.mark.parametrize("name", ["selectivity", "tf-idf", "firing-rate"])
 def test_strategies_for_non_negative_responses_refuse_signed_ones(name: str) -> None:
-    spec, batch = find_strategy(name), random_batch(20, 4)
+    spec, batch = get_strategy(name), random_batch(20, 4)
     batch.responses[3, 1] = -1e-3
     with pytest.raises(ConfigError, match=f"{name}.*non-negative.*relu"):
         choose(spec, evidence_of(batch, needed(spec, [2]), CLASSES), 2, context_of(4))
@@ -231,13 +231,13 @@ def test_filters_that_tell_as_much_are_ties() -> None:
     classes, filters = 13, 12
     responses = torch.stack([torch.randperm(classes, generator=generator) for _ in range(filters)], 1).float()
     batch = ResponseBatch(responses, torch.arange(classes), torch.arange(classes))
-    spec = find_strategy("mutual-information")
+    spec = get_strategy("mutual-information")
     found = choose(spec, evidence_of(batch, needed(spec, [3]), classes), 3, context_of(filters, classes))
     assert set(found.filters) == {(0, 1, 2)}
 
 
 def test_random_is_its_seed_alone() -> None:
-    spec = find_strategy("random")
+    spec = get_strategy("random")
     evidence = evidence_of(random_batch(), [], CLASSES)
     first, same, other = (choose(spec, evidence, 3, replace(context_of(12), seed=seed)) for seed in (1, 1, 2))
     assert first == same
@@ -245,7 +245,7 @@ def test_random_is_its_seed_alone() -> None:
 
 
 def test_random_gives_every_filter_the_same_chance() -> None:
-    spec, evidence = find_strategy("random"), evidence_of(random_batch(), [], CLASSES)
+    spec, evidence = get_strategy("random"), evidence_of(random_batch(), [], CLASSES)
     counts = torch.zeros(CLASSES, 12)
     for seed in range(600):
         for c, row in enumerate(choose(spec, evidence, 3, replace(context_of(12), seed=seed)).filters):
@@ -265,7 +265,7 @@ def test_filter_norm_reads_the_convolution_that_makes_the_filters() -> None:
 
 
 def test_filter_norm_at_a_layer_without_weights_says_so() -> None:
-    spec, context = find_strategy("filter-norm"), Context(nn.ReLU())
+    spec, context = get_strategy("filter-norm"), Context(nn.ReLU())
     with pytest.raises(ConfigError, match="'relu' holds no convolution or linear layer with 12 outputs"):
         choose(spec, evidence_of(random_batch(), [], CLASSES), 2, context)
 
@@ -286,7 +286,7 @@ def test_gradient_times_activation_before_the_head_is_the_contribution(
     digits: tuple[nn.Module, list[tuple[Tensor, Tensor]]],
 ) -> None:
     module, images = digits
-    specs = {name: find_strategy(name) for name in ("gradient-activation", "contribution")}
+    specs = {name: get_strategy(name) for name in ("gradient-activation", "contribution")}
     statistics = [statistic for spec in specs.values() for statistic in needed(spec, [1])]
     evidence = api.gather(module, images, layer="layer3.2", statistics=statistics, head="linear", device="cpu")
     linear = module.get_submodule("linear")
@@ -305,7 +305,7 @@ def test_gradient_strategies_at_inner_layers_follow_from_autograd(
     """In float64: a unit within rounding of a ReLU's kink has another gradient from one kernel to the next."""
     module, images = digits
     module = copy.deepcopy(module).double()
-    spec = find_strategy("taylor")
+    spec = get_strategy("taylor")
     shown, labels = images[0][0].double(), images[0][1]
     evidence = api.gather(
         module, [(shown, labels)], layer=Layer(layer), statistics=needed(spec, [1]), head="linear", device="cpu"

@@ -31,9 +31,9 @@ from ddeep.heads.accuracy import accuracy, accuracy_percent, confusion, predict
 from ddeep.heads.refit import refit
 from ddeep.networks.layer import Layer
 from ddeep.results.run import load
-from ddeep.selections.measure import SplitEvidence, find_metric, measure
+from ddeep.selections.measure import SplitEvidence, get_metric, measure
 from ddeep.selections.measure import needed as needed_by_metrics
-from ddeep.selections.select import choose, find_strategy
+from ddeep.selections.select import choose, get_strategy
 from ddeep.selections.select import needed as needed_by_strategy
 from ddeep.selections.selection import Selection
 from tests.support.documents import read_document
@@ -93,8 +93,8 @@ def subject(ran: tuple[Outcome, Path], images: Path) -> Iterator[Subject]:  # no
 def evidence(subject: Subject) -> SplitEvidence:
     """Everything that any strategy, k or metric here needs, from the cached responses."""
     layer = Layer("layer3.2")
-    specs = [find_metric(name) for name in METRICS]
-    statistics = [*needed_by_metrics(specs, "train"), *needed_by_strategy(find_strategy("paper"), [*BY_K, *BY_MASS])]
+    specs = [get_metric(name) for name in METRICS]
+    statistics = [*needed_by_metrics(specs, "train"), *needed_by_strategy(get_strategy("paper"), [*BY_K, *BY_MASS])]
     train = gather(subject, "train", {layer: statistics}, keep=[layer])[layer]
     return SplitEvidence(train, gather(subject, "test", {layer: []}, keep=[layer])[layer])
 
@@ -105,7 +105,7 @@ def context(subject: Subject) -> Context:
 
 
 def selected(evidence: SplitEvidence, context: Context, k: int | float) -> Selection:
-    return choose(find_strategy("paper"), evidence.train, k, context)
+    return choose(get_strategy("paper"), evidence.train, k, context)
 
 
 def accuracy_of_head(evidence: Evidence, weight: Tensor, bias: Tensor) -> float:
@@ -201,7 +201,7 @@ def test_the_filters_of_half_the_mass_exactly(evidence: SplitEvidence, context: 
 
 
 def test_psi_of_nine_tenths(evidence: SplitEvidence, context: Context) -> None:
-    figures = measure([find_metric("psi:0.9")], evidence, None, context)
+    figures = measure([get_metric("psi:0.9")], evidence, None, context)
     (psi,) = figures.values()
     assert psi["per_class"] == pytest.approx(FIGURES["psi_mass90_median_per_class"], abs=1e-5)
 
@@ -219,7 +219,7 @@ def test_refit(evidence: SplitEvidence, context: Context, k: int) -> None:
 @pytest.mark.parametrize(("k", "goal"), [(3, 90.3), (5, 91.3)])
 def test_the_head_that_pruned_refit_learns(evidence: SplitEvidence, context: Context, k: int, goal: float) -> None:
     """Fine-tuning the whole network at k = 5, an epoch of which took the authors' code 72 s, reaches 91.3 to 91.5."""
-    found = choose(find_strategy("pruned-refit"), evidence.train, k, context)
+    found = choose(get_strategy("pruned-refit"), evidence.train, k, context)
     assert {len(row) for row in found.filters} == {k}
     assert found.head is not None
     assert accuracy_of_head(evidence.of_test(), *found.learned_head(context.needed_head())) >= goal
@@ -229,14 +229,14 @@ def test_the_authors_released_filters(evidence: SplitEvidence, context: Context)
     released = Selection.load(RELEASED, evidence.train.filters, evidence.train.classes)
     known = FIGURES["decomposed_test_accuracy_percent_with_released_k5_filters"]
     assert decomposed_accuracy(evidence, context, released) == pytest.approx(known, abs=0.05)
-    pmi = measure([find_metric("pmi")], evidence, released, context)["pmi"]
+    pmi = measure([get_metric("pmi")], evidence, released, context)["pmi"]
     known_pmi = FIGURES["pmi_of_released_filters_k5"]
     assert pmi["with_self_pairs"] == pytest.approx(known_pmi["sklearn_mutual_info_score_self_pairs_included"], abs=1e-9)
     assert pmi["without_self_pairs"] == pytest.approx(known_pmi["self_pairs_excluded"], abs=1e-9)
 
 
 def test_the_authors_entropy_variants(evidence: SplitEvidence, context: Context) -> None:
-    pmi = measure([find_metric("pmi")], evidence, selected(evidence, context, 5), context)["pmi"]
+    pmi = measure([get_metric("pmi")], evidence, selected(evidence, context, 5), context)["pmi"]
     for variant, known in FIGURES["pmi_variants_k5"].items():
         assert pmi[variant] == pytest.approx(known, rel=1e-6)
 

@@ -255,7 +255,7 @@ def test_two_metrics_of_one_name_are_reported_and_left_out(
     assert names
     assert "psi" not in names
     with pytest.raises(PluginError, match="2 plugins provide the metric 'psi'"):
-        measure.find_metric("psi")
+        measure.get_metric("psi")
 
 
 def test_two_providers_of_one_name_are_an_error_where_it_is_read(distributions: Distributions) -> None:
