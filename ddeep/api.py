@@ -8,23 +8,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from . import console
-from .data.batches import Batch, read_batch
+from .data.batches import read_batch
 from .data.labels import check_labels
 from .errors import ConfigError, DataError
-from .evidence.collector import Collector
-from .evidence.context import Context, View, Visit
-from .evidence.evidence import Evidence, gather_kept
-from .evidence.replay import run_on
+from .evidence.evidence import Evidence
+from .evidence.given import Batches, collect, first_images, look, run_on_given
 from .exports.cut import cut_network
 from .exports.forget import forget
 from .exports.formats import Format, write_network
@@ -32,13 +30,11 @@ from .exports.plain import plain_network
 from .exports.plan import CutPlan
 from .heads.decomposed import decompose, head_of
 from .heads.penalty import fit
-from .networks.anatomy import find_anatomy, get_layers
 from .networks.device import resolve_device
-from .networks.head import get_head, head_if_fed, set_head
-from .networks.inference import batch_bound, batch_warning, prepare
+from .networks.head import set_head
+from .networks.inference import prepare
 from .networks.layer import Layer
-from .networks.logits import check_finite, check_logits
-from .networks.trace import Recording, record
+from .networks.logits import check_logits
 from .networks.wrappers import unwrapped
 from .results.run import load
 from .selections.k import parse_k
@@ -51,8 +47,6 @@ from .statistics.statistic import Statistic
 
 __all__ = ["cut", "decompose", "evaluate", "export", "forget", "gather", "load", "measure", "refit", "select"]
 
-# Of (images, labels, …), or of mappings that name them: see data.batches.read_batch.
-Batches = Iterable[Any]
 
 # Networks made in inference mode could never be run with gradients.
 _outside_inference_mode = torch.inference_mode(mode=False)
@@ -76,7 +70,7 @@ def gather(
     no submodule does, the head's input itself, ``<head>:input``. The module is not changed; compiled, DataParallel and
     averaged ones are read as the network inside.
     """
-    return _gather(_look(module, batches, layer, head), batches, statistics, device)
+    return collect(look(module, batches, layer, head), batches, statistics, device)
 
 
 @_outside_inference_mode
@@ -93,8 +87,8 @@ def select(
 ) -> Selection:
     """The ``k`` filters of ``layer`` that matter most to each class, by a strategy's name. See ``gather``."""
     spec, k = get_strategy(strategy), parse_k(k)
-    parts = _look(module, batches, layer, head)
-    evidence = _gather(parts, batches, needed(spec, [k]), device)
+    parts = look(module, batches, layer, head)
+    evidence = collect(parts, batches, needed(spec, [k]), device)
     found = choose(spec, evidence, k, parts.context(seed))
     fed = parts.head if parts.context().head is not None else None
     source = {"strategy": spec.name, "k": k, "layer": evidence.layer.name, "head": fed}
@@ -121,10 +115,10 @@ def refit(
     ConfigError where it does not, and SelectionError for a selection that does not fit.
     """
     wanted = layer if layer is not None else selection.source.get("layer")
-    parts = _look(module, batches, wanted, head or head_of(selection))
+    parts = look(module, batches, wanted, head or head_of(selection))
     dense, name = parts.context().needed_head(), parts.named_head()
     decomposed = decompose(module, selection, head=name)
-    evidence = _gather(parts, batches, (), device)
+    evidence = collect(parts, batches, (), device)
     ((fitted, penalty),) = fit(*evidence.cached_responses(), dense, selection.mask()[None], l2=l2, seed=seed)
     if penalty.kept != "refit":
         console.warn(penalty.warning())
@@ -159,12 +153,12 @@ def measure(
     ]
     if reading and test_batches is None:
         raise ConfigError(f"The metric {reading[0]!r} reads the test split: give test_batches.")
-    parts = _look(module, batches, layer, head)
-    train = _gather(parts, batches, needed_by_metrics(specs, "train", ks), device)
-    test = _gather(parts, test_batches, of_test, device) if test_batches is not None else None
+    parts = look(module, batches, layer, head)
+    train = collect(parts, batches, needed_by_metrics(specs, "train", ks), device)
+    test = collect(parts, test_batches, of_test, device) if test_batches is not None else None
     context = parts.context(seed)
     if test_batches is not None:
-        context = replace(context, layer=parts.layer, run_test=partial(_run_on, parts, test_batches, device))
+        context = replace(context, layer=parts.layer, run_test=partial(run_on_given, parts, test_batches, device))
     return run_metrics(specs, SplitEvidence(train, test), selection, context)
 
 
@@ -184,8 +178,8 @@ def export(
     free. Programs are run once and compared with the module before they get their name. Raises ConfigError where an
     extra is missing or it cannot be traced.
     """
-    images, place = _first_images(batches), Path(path)
-    network = plain_network(unwrapped(module), _look(module, batches, None, head).named_head())
+    images, place = first_images(batches), Path(path)
+    network = plain_network(unwrapped(module), look(module, batches, None, head).named_head())
     write_network(network, images.repeat(2, 1, 1, 1)[:2], place, to, facts or {})
     return place
 
@@ -205,10 +199,10 @@ def cut(
     layers, by dotted name, that are removed besides, as if their output were zero. Raises ConfigError where the module
     cannot be traced, naming the submodule.
     """
-    name = _look(module, batches, None, head).named_head()
+    name = look(module, batches, None, head).named_head()
     network = plain_network(unwrapped(module), name)
     rows = {layer: tuple(filters) for layer, filters in (zeroed or {}).items()}
-    return cut_network(network, replace(CutPlan.exact(network, name, classes), zeroed=rows), _first_images(batches))
+    return cut_network(network, replace(CutPlan.exact(network, name, classes), zeroed=rows), first_images(batches))
 
 
 def evaluate(module: nn.Module, batches: Batches, *, device: str = "auto") -> float:
@@ -227,130 +221,3 @@ def evaluate(module: nn.Module, batches: Batches, *, device: str = "auto") -> fl
     if images == 0:
         raise DataError("There are no images to evaluate on.")
     return 100.0 * right / images
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """A module with the layer to read, its head, and the one recorded pass in which they were found.
-
-    ``head`` is None where there is none, and ``problem`` says why.
-    """
-
-    module: nn.Module
-    recording: Recording
-    layer: Layer
-    head: str | None
-    problem: str
-
-    def context(self, seed: int = 0) -> Context:
-        """The context of strategies and metrics at the layer."""
-        fed = head_if_fed(self.recording, self.head, self.layer) if self.head is not None else None
-        return Context(self.layer.of(self.module), fed, seed)
-
-    def named_head(self) -> str:
-        """The head's name, or ConfigError where it was not found."""
-        if self.head is None:
-            raise ConfigError(f"No head is found: {self.problem}. Name it with head=.")
-        return self.head
-
-    @property
-    def classes(self) -> int:
-        """The network's outputs."""
-        logits = self.recording.output
-        if self.head is None and isinstance(logits, Tensor) and logits.ndim == 2:
-            return logits.shape[1]
-        return get_head(self.module, self.named_head()).out_features
-
-
-def _look(module: nn.Module, batches: Batches, layer: str | Layer | None, head: str | None) -> _Parts:
-    """The layer asked for, as its output asks to be read, and the head."""
-    module, example = unwrapped(module), _first_images(batches)
-    recording = record(prepare(module, [], example.device), example)
-    check_finite(recording.output)
-    if bound := batch_bound(module):
-        console.warn(batch_warning(bound, "as they are given"))
-    anatomy = find_anatomy(recording, head)
-    found = (anatomy.head, anatomy.problem)
-    if isinstance(layer, Layer):
-        layer.of(module)
-        return _Parts(module, recording, layer, *found)
-    if anatomy.layer is not None and layer in (None, anatomy.layer.name):
-        return _Parts(module, recording, anatomy.layer, *found)
-    if layer is None and anatomy.head is None:
-        raise ConfigError(f"No head is found: {anatomy.problem}. Name it with head=, or choose a layer with layer=.")
-    if layer is None:
-        raise ConfigError(
-            f"No layer feeds the head: {anatomy.problem}. Choose a layer with layer=, or a head with head=."
-        )
-    layers = get_layers(recording, [layer])
-    if len(layers) > 1:
-        raise ConfigError(f"{layer!r} stands for {len(layers)} layers. Choose one.")
-    return _Parts(module, recording, layers[0], *found)
-
-
-def _gather(parts: _Parts, batches: Batches, statistics: Iterable[Statistic], device: str) -> Evidence:
-    """One pass over ``batches``: the statistics and the responses of the layer."""
-    place = resolve_device(device)
-    classes = parts.classes
-    images = _count(batches)
-    labels = torch.full((images,), -1)
-
-    def noted() -> Iterator[Batch]:
-        for batch in _numbered(batches, classes, place):
-            if int(batch.indices[-1]) >= images:
-                raise DataError(f"The batches hold more images than the {images} they announced.")
-            labels[batch.indices.cpu()] = batch.labels.cpu()
-            yield batch
-
-    wanted = list(statistics)
-    collector = Collector(
-        prepare(parts.module, [parts.layer], place, _first_images(batches)),
-        {parts.layer: wanted},
-        classes=classes,
-        device=place,
-        keep=lambda _layer, filters: torch.zeros(images, filters),
-    )
-    evidence = collector.run(noted()).finish("train")[parts.layer]
-    assert evidence.responses is not None
-    evidence.responses, evidence.labels = evidence.responses[labels >= 0], labels[labels >= 0]
-    gather_kept(evidence, wanted, place)
-    return evidence
-
-
-def _run_on(parts: _Parts, batches: Batches, device: str, visit: Visit | None = None) -> Iterator[View]:
-    """Every batch, run on from what ``visit`` makes of the layer's output: what metrics that run again are given."""
-    place = resolve_device(device)
-    ready = prepare(parts.module, [parts.layer], place, _first_images(batches))
-    return run_on(ready, parts.layer, _numbered(batches, parts.classes, place), visit)
-
-
-def _numbered(batches: Batches, classes: int, place: torch.device) -> Iterator[Batch]:
-    """The batches on a device, their labels checked, their images numbered as they come; empty ones left out."""
-    start = 0
-    for shown, truth in map(read_batch, batches):
-        labels = check_labels(truth, len(shown), classes)
-        indices = torch.arange(start, start + len(shown))
-        start += len(shown)
-        if len(shown):
-            yield Batch(shown.to(place), labels.to(place), indices.to(place))
-
-
-def _first_images(batches: Batches) -> Tensor:
-    """A few images, on the CPU."""
-    for shown, _ in map(read_batch, batches):
-        return shown[:8].cpu()
-    raise DataError("The batches hold no images.")
-
-
-def _count(batches: Batches) -> int:
-    """How many images ``batches`` holds, without reading them where it can say."""
-    for part in ("sampler", "dataset"):  # a sampler may draw fewer images, or more
-        held = getattr(batches, part, None)
-        if isinstance(held, Sized):
-            return len(held)
-    if isinstance(batches, Sequence):
-        return sum(len(shown) for shown, _ in map(read_batch, batches))
-    raise ConfigError(
-        "ddeep reads the batches more than once: give a DataLoader over a dataset with a length, or a list of "
-        "(images, labels)."
-    )
