@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         MagnitudeSums,
         MassHistogram,
         MassTopCounts,
+        PeakSums,
         TopCounts,
         ZeroSums,
     )
@@ -115,6 +116,7 @@ _LAZY = {
     "MagnitudeSums": "statistics.basic",
     "MassHistogram": "statistics.basic",
     "MassTopCounts": "statistics.basic",
+    "PeakSums": "statistics.basic",
     "TopCounts": "statistics.basic",
     "ZeroSums": "statistics.basic",
     "ResponseBatch": "statistics.batch",
@@ -159,6 +161,7 @@ __all__ = [
     "MetricSpec",
     "ModelFamily",
     "ModelSpec",
+    "PeakSums",
     "PluginError",
     "Pool",
     "RankSums",

@@ -101,6 +101,7 @@ def _read(taps: ResponseHooks, batch: Batch) -> dict[Layer, ResponseBatch]:
             zeros=taps.zeros.get(name),
             gradient_activation=products.get(name),
             logits=logits.float() if logits is not None and "logits" in taps.extras else None,
+            looked=dict(taps.looked.get(name, {})),
         )
         for name, layer in taps.layers.items()
     }
@@ -197,4 +198,5 @@ def join(batches: list[ResponseBatch]) -> ResponseBatch:
         return None if parts[0] is None else torch.cat(parts)
 
     names = ("responses", "labels", "indices", "zeros", "gradient_activation", "logits")
-    return ResponseBatch(**{name: column(name) for name in names})  # type: ignore[arg-type]
+    looked = {look: torch.cat([batch.looked[look] for batch in batches]) for look in batches[0].looked}
+    return ResponseBatch(**{name: column(name) for name in names}, looked=looked)  # type: ignore[arg-type]

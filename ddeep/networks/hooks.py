@@ -12,9 +12,11 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .layer import INPUT, Layer, check_output, get_module, pool_responses, sum_positions
+from .layer import INPUT, Layer, check_output, get_module, maps_of, pool_responses, sum_positions
 from .logits import read_logits
 
+Look = Callable[[Tensor], Tensor]  # maps (N, K, positions) to something an image each: (N, K), (N, K, …)
+Extra = str | Look
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 
 
@@ -50,15 +52,17 @@ class ResponseHooks:
     """Reads layers of a module while it runs. A context manager: the hooks are gone when it ends, whatever happens.
 
     A module called several times in one forward pass is read at its last call. ``extras`` are the names of what
-    statistics need beyond responses. Without logits to compute, the pass stops after the last tapped layer.
+    statistics need beyond responses, or functions of the maps ``(N, K, positions)``, called on the spot. Without
+    logits to compute, the pass stops after the last tapped layer.
     """
 
-    def __init__(self, module: nn.Module, layers: Iterable[Layer], extras: Collection[str] = ()) -> None:
+    def __init__(self, module: nn.Module, layers: Iterable[Layer], extras: Collection[Extra] = ()) -> None:
         self.module = module
         self.layers = {layer.name: layer for layer in layers}
         self.extras = frozenset(extras)
         self.responses: dict[str, Tensor] = {}
         self.zeros: dict[str, Tensor] = {}
+        self.looked: dict[str, dict[Look, Tensor]] = {}
         self._outputs: dict[str, Tensor] = {}
         self._calls: dict[str, int] = {}
         self._latest: tuple[str, int] | None = None
@@ -85,6 +89,10 @@ class ResponseHooks:
             self.responses[name] = pool_responses(output.detach(), layer)
             if "zeros" in self.extras:
                 self.zeros[name] = pool_responses((output.detach() == 0).float(), layer)
+            looks = [extra for extra in self.extras if not isinstance(extra, str)]
+            if looks:
+                maps = maps_of(output.detach(), layer)
+                self.looked[name] = {look: look(maps) for look in looks}
             self._calls[name] = self._calls.get(name, 0) + 1
             self._latest = (name, self._calls[name])
             if self._latest == self._last:
@@ -98,7 +106,7 @@ class ResponseHooks:
 
     def run(self, images: Tensor) -> Tensor | None:
         """Run the module on a batch; return its logits if they are asked for, or None."""
-        for previous in (self.responses, self.zeros, self._outputs, self._calls):
+        for previous in (self.responses, self.zeros, self.looked, self._outputs, self._calls):
             previous.clear()  # a layer that this batch does not reach must not show the last one's
         try:
             output = self.module(images)

@@ -87,6 +87,13 @@ def pool_responses(output: Tensor, layer: Layer) -> Float[Tensor, "n k"]:
     return output.mean(positions, dtype=torch.float32)
 
 
+def maps_of(output: Tensor, layer: Layer) -> Float[Tensor, "n k p"]:
+    """``output`` as maps, filter by filter over all positions (one where there are none), in float32."""
+    layer.positions(output)  # raises for what has no filters
+    axis = layer.filter_axis(output)
+    return output.movedim(axis, 1).reshape(len(output), output.shape[axis], -1).float()
+
+
 def sum_positions(values: Tensor, layer: Layer) -> Float[Tensor, "n k"]:
     """Sum over positions, in float32; for gradient times activation, where the class token carries its own weight."""
     positions = layer.positions(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -184,7 +185,7 @@ class Confusion(Statistic):
     """
 
     among: tuple[int, ...] | None = None
-    extras: ClassVar[frozenset[str]] = frozenset({"logits"})
+    extras: ClassVar[frozenset[str | Callable[[Tensor], Tensor]]] = frozenset({"logits"})
     counts: Int64[Tensor, "c c"] = accumulator()
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:  # noqa: ARG002
@@ -202,7 +203,7 @@ class Confusion(Statistic):
 class ZeroSums(Statistic):
     """Sum over images of the share of positions at which the filter is zero, class by filter (APoZ)."""
 
-    extras: ClassVar[frozenset[str]] = frozenset({"zeros"})
+    extras: ClassVar[frozenset[str | Callable[[Tensor], Tensor]]] = frozenset({"zeros"})
     sums: Float[Tensor, "c k"] = accumulator()
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:
@@ -217,7 +218,7 @@ class ZeroSums(Statistic):
 class GradientSums(Statistic):
     """Sums over images of g, |g| and g², class by filter; g is the batch's ``gradient_activation``."""
 
-    extras: ClassVar[frozenset[str]] = frozenset({"gradient_activation"})
+    extras: ClassVar[frozenset[str | Callable[[Tensor], Tensor]]] = frozenset({"gradient_activation"})
     signed: Float[Tensor, "c k"] = accumulator()
     absolute: Float[Tensor, "c k"] = accumulator()
     squared: Float[Tensor, "c k"] = accumulator()
@@ -233,3 +234,22 @@ class GradientSums(Statistic):
         self.signed.index_add_(0, batch.exact_labels, gradient)
         self.absolute.index_add_(0, batch.exact_labels, gradient.abs())
         self.squared.index_add_(0, batch.exact_labels, gradient.square())
+
+
+def peaks(maps: Float[Tensor, "n k p"]) -> Float[Tensor, "n k"]:
+    """The largest activation of every filter on every image."""
+    return maps.amax(2)
+
+
+@dataclass(unsafe_hash=True)
+class PeakSums(Statistic):
+    """Sum over images of the filter's largest activation, class by filter."""
+
+    extras: ClassVar[frozenset[str | Callable[[Tensor], Tensor]]] = frozenset({peaks})
+    sums: Float[Tensor, "c k"] = accumulator()
+
+    def start(self, classes: int, filters: int, device: torch.device | str) -> None:
+        self.sums = _sums(classes, filters, device)
+
+    def update(self, batch: ResponseBatch) -> None:
+        self.sums.index_add_(0, batch.exact_labels, batch.looked[peaks].to(self.sums.device).double())

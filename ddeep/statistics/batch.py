@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -19,7 +19,8 @@ class ResponseBatch:
     """One layer's view of some images. The derived quantities are computed once, however many statistics use them.
 
     ``zeros`` is the share of positions at which a filter is exactly zero; ``gradient_activation`` the gradient of the
-    true class's logit times the activation, summed over positions. They and ``logits`` are there on request only.
+    true class's logit times the activation, summed over positions. They and ``logits`` are there on request only, and
+    so is ``looked[look]``: what a function ``look`` of some statistic's ``extras`` has made of the maps.
     """
 
     responses: Float[Tensor, "n k"]
@@ -28,6 +29,7 @@ class ResponseBatch:
     zeros: Float[Tensor, "n k"] | None = None
     gradient_activation: Float[Tensor, "n k"] | None = None
     logits: Float[Tensor, "n c"] | None = None
+    looked: Mapping[Callable[[Tensor], Tensor], Tensor] = field(default_factory=dict)
 
     @cached_property
     def doubles(self) -> Float[Tensor, "n k"]:
@@ -66,12 +68,10 @@ class ResponseBatch:
     def rows(self, wanted: slice) -> ResponseBatch:
         """Some of the images."""
         extras = (self.zeros, self.gradient_activation, self.logits)
-        return ResponseBatch(
-            self.responses[wanted],
-            self.labels[wanted],
-            self.indices[wanted],
-            *(None if extra is None else extra[wanted] for extra in extras),
-        )
+        zeros, products, logits = (None if extra is None else extra[wanted] for extra in extras)
+        looked = {look: seen[wanted] for look, seen in self.looked.items()}
+        columns = (self.responses[wanted], self.labels[wanted], self.indices[wanted])
+        return ResponseBatch(*columns, zeros, products, logits, looked)
 
 
 def exact_device(device: torch.device | str) -> torch.device:

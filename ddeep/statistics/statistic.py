@@ -27,11 +27,12 @@ def accumulator(reduction: Reduction = "sum") -> Any:
 class Statistic:
     """Base of all statistics; subclasses are ``@dataclass(unsafe_hash=True)`` with ``accumulator()`` fields.
 
-    ``extras`` names what it reads of a batch beyond the responses. ``by_filter``: it goes through a batch filter by
-    filter, so it wants many images at once.
+    ``extras`` names what it reads of a batch beyond the responses, or holds functions that reduce the maps
+    ``(N, K, positions)`` on the spot, as ``peaks`` does: no map outlives its layer. ``by_filter``: it goes through a
+    batch filter by filter, so it wants many images at once.
     """
 
-    extras: ClassVar[frozenset[str]] = frozenset()
+    extras: ClassVar[frozenset[str | Callable[[Tensor], Tensor]]] = frozenset()
     by_filter: ClassVar[bool] = False
 
     def after(self) -> tuple[Statistic, ...]:

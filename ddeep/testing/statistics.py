@@ -37,7 +37,7 @@ def check_statistics(make: Callable[[], Iterable[Statistic]]) -> None:
 
 def _check_one(statistic: Statistic) -> None:
     name = type(statistic).__name__
-    whole, first, second = (_gathered(statistic, rows) for rows in (_rows(0, 32), _rows(0, 20), _rows(20, 32)))
+    whole, first, second = (_gathered(statistic, *rows) for rows in ((0, 32), (0, 20), (20, 32)))
     first.merge(second)
     broken_unless(
         _same(whole, first),
@@ -60,9 +60,9 @@ def _check_one(statistic: Statistic) -> None:
     )
 
 
-def _gathered(like: Statistic, batch: ResponseBatch) -> Any:
+def _gathered(like: Statistic, start: int, stop: int) -> Any:
     statistic = _empty(like)
-    statistic.update(batch)
+    statistic.update(_rows(like, start, stop))
     return statistic
 
 
@@ -72,9 +72,10 @@ def _empty(like: Statistic) -> Any:
     return made
 
 
-def _rows(start: int, stop: int) -> ResponseBatch:
+def _rows(like: Statistic, start: int, stop: int) -> ResponseBatch:
     random = torch.Generator().manual_seed(0)
     part = slice(start, stop)
+    maps = torch.rand(_IMAGES, _FILTERS, 9, generator=torch.Generator().manual_seed(1))[part]
     return ResponseBatch(
         responses=torch.rand(_IMAGES, _FILTERS, generator=random)[part],
         labels=(torch.arange(_IMAGES) % _CLASSES)[part],
@@ -82,6 +83,7 @@ def _rows(start: int, stop: int) -> ResponseBatch:
         zeros=torch.rand(_IMAGES, _FILTERS, generator=random)[part],
         gradient_activation=torch.randn(_IMAGES, _FILTERS, generator=random)[part],
         logits=torch.randn(_IMAGES, _CLASSES, generator=random)[part],
+        looked={look: look(maps) for look in like.extras if not isinstance(look, str)},
     )
 
 

@@ -99,6 +99,11 @@ def _from_responses() -> Iterator[StrategySpec]:
     )
     yield _strategy("mean-activation", "largest mean response over the class's images", f"μ_cj of {_MORCOS}")
     yield _strategy(
+        "peak",
+        "largest mean over the class's images of the map's maximum: small bright spots count",
+        "ddeep; the maximum of a map, as activation maximisation and network dissection look at it",
+    )
+    yield _strategy(
         "contrast",
         "mean response over the class minus that over the other classes",
         f"numerator of the index of {_MORCOS}",

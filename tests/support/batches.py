@@ -6,6 +6,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ddeep.statistics.basic import peaks
 from ddeep.statistics.batch import ResponseBatch
 
 
@@ -20,6 +21,7 @@ def batch_of(responses: Tensor, labels: Tensor, classes: int, seed: int = 0) -> 
         zeros=torch.randint(0, 5, shape, generator=generator) / 4,
         gradient_activation=torch.randn(shape, generator=generator),
         logits=torch.randint(-3, 4, (shape[0], classes), generator=generator).float(),
+        looked={peaks: torch.randint(-3, 4, shape, generator=generator).float()},
     )
 
 
@@ -35,6 +37,7 @@ def rows(batch: ResponseBatch, wanted: Tensor) -> ResponseBatch:
         batch.zeros[wanted],
         batch.gradient_activation[wanted],
         batch.logits[wanted],
+        {look: seen[wanted] for look, seen in batch.looked.items()},
     )
 
 
