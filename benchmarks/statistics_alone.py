@@ -68,8 +68,13 @@ def measure(settings: Settings) -> Report:
 def wanted(k: int) -> list[Statistic]:
     """All that ``ddeep compare`` gathers for strategies without gradients or learning."""
     specs = [spec for spec in registry().strategies.values() if not spec.gradients and not spec.learned]
-    statistics = [statistic for spec in specs for statistic in needed(spec, [k])]
+    statistics = [statistic for spec in specs for statistic in needed(spec, [k]) if not looks(statistic)]
     return list(dict.fromkeys([*statistics, *needed_by_metrics(always_measured(), "train")]))
+
+
+def looks(statistic: Statistic) -> bool:
+    """Whether it asks for the maps, which invented responses have none of."""
+    return any(callable(extra) for extra in statistic.extras)
 
 
 def invented(images: int, classes: int, filters: int) -> Responses:

@@ -46,10 +46,7 @@ def refuse_programs(path: Path) -> None:
 def refuse_new_protocol(path: Path, zipped: bool) -> None:
     """Raise WeightsError where the pickle is of a protocol that torch writes only when it is told to."""
     if zipped:
-        with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-            with archive.open(name) as inside:
-                start = inside.read(2)
+        start = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
     else:
         with open_regular(path) as file:
             start = file.read(2)

@@ -96,7 +96,7 @@ def test_a_pass_killed_for_good_goes_on(
     script = textwrap.dedent("""
         import os, signal
         import ddeep
-        from ddeep import partial
+        from ddeep.evidence import resume
         from ddeep.experiments.run import run
         from ddeep.experiments.settings import RunConfig
         resume.SAVE_EVERY = 0.0

@@ -84,16 +84,16 @@ def test_what_breaks_without_the_clamp(tmp_path: Path, monkeypatch: pytest.Monke
     from ddeep.testing import BrokenPromise
     from ddeep.testing.contract import Check, _promises
 
-    source = next(text for _, text in BLOCKS if text.startswith("# ddeep-peak/ddeep_peak_statistic.py"))
+    source = next(text for _, text in BLOCKS if text.startswith("# ddeep-loud/ddeep_loud_statistic.py"))
     (tmp_path / "ddeep_peak_statistic.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     from ddeep_peak_statistic import ClassPeaks
 
-    peak = StrategySpec("peak", needs=lambda _: [ClassPeaks()], select=lambda e, *_: e[ClassPeaks()].peaks)
-    (promise,) = (p for p in _promises("strategies", peak) if "absent" in p.text)
+    loud = StrategySpec("loud", needs=lambda _: [ClassPeaks()], select=lambda e, *_: e[ClassPeaks()].peaks)
+    (promise,) = (p for p in _promises("strategies", loud) if "absent" in p.text)
     with pytest.raises(BrokenPromise) as raised:
-        Check("strategies", peak, promise, tmp_path)()
+        Check("strategies", loud, promise, tmp_path)()
     assert f"broken: {raised.value}\n" in dict(BLOCKS)["text"]
-    clamped = replace(peak, select=lambda e, *_: e[ClassPeaks()].peaks.clamp(min=0))
+    clamped = replace(loud, select=lambda e, *_: e[ClassPeaks()].peaks.clamp(min=0))
     Check("strategies", clamped, promise, tmp_path)()
     monkeypatch.delitem(sys.modules, "ddeep_peak_statistic")

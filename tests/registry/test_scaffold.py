@@ -98,7 +98,7 @@ def test_check_shows_each_promise_and_what_to_fix(distributions: Distributions) 
     assert ["strategies", "bad", "its", "metadata", "is", "complete", "kept"] in rows
     assert ["strategies", "bad", "it", "is", "deterministic", "broken"] in rows
     assert "broken: strategies: bad: it is deterministic: SelectionError: The strategy 'bad' gave a list" in done.out
-    assert done.out.splitlines()[-1].startswith("Of 12 promises ")
+    assert done.out.splitlines()[-1].startswith("Of 13 promises ")
     document = distributions.cli("plugins", "check", "ddeep-bad", "--json").json
     assert document["broken"] == sum(check["result"] == "broken" for check in document["checks"]) > 0
 

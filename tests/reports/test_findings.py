@@ -25,6 +25,7 @@ from ddeep.reports.findings import TOP, Findings, find
 from ddeep.results.run import load
 from tests.reports.conftest import make_run
 from tests.reports.pages import read, visible
+from tests.support.documents import read_document
 from tests.support.helpers import Distributions
 
 
@@ -246,7 +247,6 @@ def test_changed_images_are_not_used(folder_run: Callable[..., Path]) -> None:
 HOLES = """
 import torch
 from ddeep import DatasetSpec, hookimpl
-from tests.support.documents import read_document
 from ddeep.data.images import TensorImages
 
 

@@ -155,7 +155,7 @@ def test_without_images_it_says_so_and_shows_the_rest(digits_run: Path, tmp_path
 
 
 def test_a_thousand_classes(thousand_page: Path) -> None:
-    found = find(thousand_page.parent, layers=[])
+    found = find(thousand_page.parent, ReportConfig(no_layers=True))
     rows, columns = shown_classes(found)
     assert len(rows) * len(columns) <= MOST_CELLS
     assert len(rows) > 100

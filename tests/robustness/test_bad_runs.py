@@ -87,7 +87,11 @@ ROWS: dict[str, Bad] = {
     "merge one of a billion shards": bad("merge s", "Shard 2 of 1000000000", prepare=shard(of=10**9)),
     "merge a shard twice": bad("merge s s", "are both shard 1 of 2", prepare=shard(of=2)),
     "merge a shard that is none of its parts": bad("merge s", "number 3 of 1", prepare=shard(number=3)),
-    "merge a shard of no settings": bad("merge s", "settings that are not valid", prepare=shard(config={"k": 3})),
+    "merge a shard of no settings": bad(
+        "merge s",
+        "settings that are not valid",
+        prepare=shard(config={"k": 3, "model": "resnet20", "strategy": "paper", "colour": 1}),
+    ),
     "merge a shard of other filters": bad("merge s", "of 7 filters", prepare=shard(filters=7)),
     "merge into what exists": bad("merge s --out out", "out already exists", prepare=out_is_taken),
 }

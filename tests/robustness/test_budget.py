@@ -24,7 +24,7 @@ from ddeep.data.preprocessing import Preprocessing
 from ddeep.evidence import collector, subject
 from ddeep.evidence.collector import Collector
 from ddeep.evidence.evidence import by_round
-from ddeep.evidence.subject import EXAMPLES
+from ddeep.evidence.subject import EXAMPLES, PROBES
 from ddeep.experiments.compare import run_comparison
 from ddeep.experiments.measure import run_measurement
 from ddeep.experiments.run import run
@@ -95,15 +95,15 @@ def one_measurement() -> object:
 def test_the_networks_parts_are_found_in_one_recorded_pass(
     command: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorded: list[nn.Module] = []
+    recorded: list[int] = []
 
     def counted(module: nn.Module, example: Tensor) -> Recording:
-        recorded.append(module)
+        recorded.append(len(example))
         return record(module, example)
 
     monkeypatch.setattr(subject, "record", counted)
     command()
-    assert len(recorded) == 1
+    assert recorded == [EXAMPLES, PROBES]  # of its images, and of the noise by which the cache knows it again
 
 
 def test_every_strategy_k_and_layer_in_one_pass_a_split(forwards: list[int]) -> None:

@@ -38,7 +38,7 @@ from ddeep.selections.measure import SplitEvidence
 from ddeep.selections.measure import needed as needed_by_metrics
 from ddeep.selections.select import needed
 from ddeep.selections.selection import Selection
-from ddeep.statistics.basic import Confusion
+from ddeep.statistics.basic import Confusion, peaks
 from ddeep.statistics.batch import ResponseBatch
 from ddeep.statistics.statistic import Statistic
 from ddeep.training.objective import Objective
@@ -70,7 +70,8 @@ def rows(device: torch.device | str) -> ResponseBatch:
     """A batch with everything a statistic may read."""
     table = [torch.empty(IMAGES, FILTERS, device=device) for _ in range(3)]
     numbers = [torch.empty(IMAGES, dtype=torch.int64, device=device) for _ in range(2)]
-    return ResponseBatch(table[0], *numbers, table[1], table[2], torch.empty(IMAGES, CLASSES, device=device))
+    logits = torch.empty(IMAGES, CLASSES, device=device)
+    return ResponseBatch(table[0], *numbers, table[1], table[2], logits, {peaks: table[1]})
 
 
 def devices(statistic: Statistic) -> set[str]:
@@ -173,7 +174,11 @@ def follow(function: Callable[[], Any]) -> None:
 
 @pytest.mark.parametrize("name", sorted(n for n, s in registry().strategies.items() if not s.learned))
 def test_a_strategy_scores_on_the_cpu(name: str) -> None:
-    select = resolve(registry().find("strategy", name).select)
+    spec = registry().find("strategy", name)
+    if spec.select is not None:
+        select = resolve(spec.select)
+    else:
+        select = lambda evidence, k, context: resolve(spec.select_all)(evidence, [k], context)[k]  # noqa: E731
     with pretend_cuda():
         context = Context(network()[0], Head(torch.empty(CLASSES, FILTERS), torch.empty(CLASSES)))
         follow(lambda: select(evidence(), 2, context))

@@ -17,6 +17,7 @@ from ddeep.heads.decomposed import decompose
 from ddeep.networks.head import Head
 from ddeep.results.run import load
 from ddeep.selections.selection import Selection
+from tests.support.documents import read_document
 from tests.support.helpers import Distributions, Outcome
 from tests.support.toys import toy
 

@@ -22,8 +22,10 @@ from ddeep.statistics.basic import (
     MagnitudeSums,
     MassHistogram,
     MassTopCounts,
+    PeakSums,
     TopCounts,
     ZeroSums,
+    peaks,
 )
 from ddeep.statistics.batch import ResponseBatch
 from ddeep.statistics.gram import Gram
@@ -51,6 +53,7 @@ EXAMPLES: list[Statistic] = [
     Confusion(among=(0, 2)),
     ZeroSums(),
     GradientSums(),
+    PeakSums(),
     Gram(),
 ]
 every_statistic = pytest.mark.parametrize("statistic", EXAMPLES, ids=repr)
@@ -220,6 +223,7 @@ def test_confusion_zeros_and_gradients(batch: ResponseBatch) -> None:
             expected[label][max(allowed, key=lambda c: (logits[c], -c))] += 1
         assert gathered(Confusion(among), [batch], {}).state()["counts"].tolist() == expected
     assert_sums(gathered(ZeroSums(), [batch], {}).state()["sums"], batch.zeros, batch.labels)
+    assert_sums(gathered(PeakSums(), [batch], {}).state()["sums"], batch.looked[peaks], batch.labels)
     gradients = gathered(GradientSums(), [batch], {}).state()
     g = batch.gradient_activation.double()
     assert_sums(gradients["signed"], g, batch.labels)

@@ -58,7 +58,7 @@ def _indexed(tensor: Tensor, index: Any) -> Tensor:
 def _assigned(tensor: Tensor, index: Any, value: Any) -> None:
     given = value if isinstance(value, Tensor) else torch.empty((), dtype=tensor.dtype, device=CUDA)
     if isinstance(index, slice | int | tuple):
-        _indexed(tensor, index).copy_(given)
+        torch.ops.aten.copy_.default(_indexed(tensor, index), given)
     else:
         torch.ops.aten.index_put_.default(tensor, [_on_device(index)], given)
 
