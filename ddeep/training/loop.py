@@ -164,9 +164,8 @@ class _Run:
         """One optimizer step over the accumulated ``parts`` of a batch."""
         position = (self.data.seed, self.epoch, self.step, 1 + self.data.rank)
         torch.manual_seed(generator(*position).initial_seed())  # for dropout and the like
-        done = (self.epoch + self.step / self.data.steps) / self.recipe.epochs
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate(done)
+            group["lr"] = self.learning_rate(self.step)
         for images, labels in parts:
             with self.accelerator.accumulate(self.wrapped):
                 loss, figures = self.wrapped(images, labels)
@@ -176,6 +175,10 @@ class _Run:
             self.figures += figures
         if self.average is not None:
             self.average.update_parameters(self.objective.module)
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of a step of this epoch."""
+        return self.recipe.learning_rate((self.epoch + step / self.data.steps) / self.recipe.epochs)
 
     def look(self, stop: bool) -> tuple[float, float, float, bool]:
         """Mean loss, accuracy in percent, mean penalty; and whether any process is asked to stop."""
@@ -203,7 +206,7 @@ class _Run:
             accuracy=accuracy,
             seconds=self.seconds,
             images_per_second=self.data.steps * self.data.batch_size / self.seconds,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self.learning_rate(self.data.steps - 1),  # the optimizer has none after a stop just here
             penalty=None if self.objective.term is None else penalty,
             test_accuracy=None if evaluate is None else evaluate(judged.eval()),
         )

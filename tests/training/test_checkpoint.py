@@ -20,7 +20,7 @@ from tests.support.small_training import PREPROCESSING, RECIPE, coloured, networ
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "adam", "lr": 0.01}, {"ema": 0.9}, {"accumulate": 2}])
-@pytest.mark.parametrize("stop_at", [1, 4, 6])
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 4, 5, 6])
 def test_a_stopped_run_resumes_bit_for_bit(changes: dict[str, Any], stop_at: int, tmp_path: Path) -> None:
     recipe = replace(RECIPE, **changes)
     straight = network()
@@ -37,7 +37,8 @@ def test_a_stopped_run_resumes_bit_for_bit(changes: dict[str, Any], stop_at: int
     resumed = network(seed=7)
     history = train(resumed, coloured(), PREPROCESSING, recipe, seed=1, checkpoint=checkpoint, resume=True)
     assert same(weights(resumed), weights(straight))
-    assert [(row.loss, row.accuracy) for row in history.rows] == [(row.loss, row.accuracy) for row in expected.rows]
+    for ours, theirs in zip(history.rows, expected.rows, strict=True):
+        assert replace(ours, seconds=0.0, images_per_second=0.0) == replace(theirs, seconds=0.0, images_per_second=0.0)
 
 
 def test_ctrl_c_without_a_checkpoint_interrupts_at_once() -> None:

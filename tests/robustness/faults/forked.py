@@ -13,23 +13,27 @@ from pathlib import Path
 
 @dataclass
 class Forked:
-    """A running ``ddeep`` command, leader of a session of its own. ``said`` is where its stderr goes."""
+    """A running ``ddeep`` command, leader of a session of its own. ``log`` is where its stderr goes, after ``before``
+    bytes of earlier ones.
+    """
 
     pid: int
     log: Path
+    before: int = 0
     status: int | None = None
 
     @classmethod
     def start(cls, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> Forked:
         sys.stdout.flush()
         sys.stderr.flush()
+        before = log.stat().st_size if log.exists() else 0
         ready, tell = os.pipe()
         pid = os.fork()
         if pid:
             os.close(tell)
             os.read(ready, 1)  # until it is about to begin
             os.close(ready)
-            return cls(pid, log)
+            return cls(pid, log, before)
         status = 1
         try:
             os.setsid()
@@ -78,4 +82,4 @@ class Forked:
 
     def said(self) -> str:
         """What it has written to stderr."""
-        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        return self.log.read_bytes()[self.before :].decode(errors="replace") if self.log.exists() else ""
