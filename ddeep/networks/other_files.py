@@ -5,6 +5,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import torch
+
 from ..errors import WeightsError
 from ..files.regular import open_regular
 
