@@ -44,7 +44,7 @@ def measure(settings: Settings) -> Report:
     """Images a second of everything together, and of every statistic with all that it waits for."""
     classes, filters, images = (CLASSES, FILTERS, 20_480) if not settings.quick else (10, 64, 1024)
     given = invented(images, classes, filters)
-    everything = wanted(K if not settings.quick else 5)
+    everything = [one for one in wanted(K if not settings.quick else 5) if not looks(one)]
     report = Report({"classes": classes, "filters": filters, "images": images, "k": K})
     report.setting["statistics"] = [repr(s) for part in by_round([ClassCounts(), *everything]) for s in part]
     report.setting["bytes"] = sum(
@@ -68,7 +68,7 @@ def measure(settings: Settings) -> Report:
 def wanted(k: int) -> list[Statistic]:
     """All that ``ddeep compare`` gathers for strategies without gradients or learning."""
     specs = [spec for spec in registry().strategies.values() if not spec.gradients and not spec.learned]
-    statistics = [statistic for spec in specs for statistic in needed(spec, [k]) if not looks(statistic)]
+    statistics = [statistic for spec in specs for statistic in needed(spec, [k])]
     return list(dict.fromkeys([*statistics, *needed_by_metrics(always_measured(), "train")]))
 
 
