@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import overload
 
@@ -16,11 +16,10 @@ import torch
 from ..console import clean, note
 from ..errors import DataError, suggestion
 from ..files.regular import open_regular
+from .contents import Contents, Marks
 from .decoding import image_suffixes
 from .images import FileImages
 
-_SAMPLED_FILES = 64
-_SAMPLED_BYTES = 65536
 _MOST_NAMES = 2**24  # bytes of a list of classes
 # Images that Pillow does not read, and files that may be some: passed over, but not without a word.
 _UNREAD = {"", ".heic", ".heif", ".avif", ".jxl", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg", ".psd"}
@@ -67,9 +66,6 @@ def open_class_folders(root: Path, folders: Sequence[str] | None = None, names: 
     A class's folder may be a link to a folder anywhere, as subsets of large datasets are made; a note says where such
     links lead. Below it, where nobody looks at thousands of names, a link must end at a file inside ``root`` or
     inside a folder that some class links to.
-
-    ``content_hash`` covers names, sizes and times of all files and the content of a few of them, ``copy_hash`` the same
-    without the times.
     """
     found = class_folders(root)
     known = found if folders is None else list(folders)
@@ -185,53 +181,37 @@ class _Listing:
         self._table = FileTable(self.root)
         self._labels = array("q")
         self._unread: list[str] = []
-        self._hash, self._copy = hashlib.sha256(), hashlib.sha256()  # the second knows no times
+        self._marks = Marks()
 
     def add_folder(self, folder: str, label: int) -> None:
         with _readable(self.root / folder):
-            files = sorted(self._files(folder))
+            files = sorted(self._files(folder), key=itemgetter(0))
         if not files:
             endings = "no file ending such as .png, .jpg or .webp"
             raise DataError(f"{self.root / folder} holds no image ({endings}). Put images there or remove the folder.")
-        for name, size, mtime_ns in files:
-            self._add(name, size, mtime_ns, label)
+        for name, status in files:
+            self._add(name, status, label)
 
     def add_file(self, name: str, label: int) -> None:
         path = self.root / name
         if "/" in name or path.is_symlink() or not path.is_file():
             raise DataError(f"{self.root} holds no file {name!r}, though its list names it.")
-        status = path.stat()
-        self._add(name, status.st_size, status.st_mtime_ns, label)
+        self._add(name, path.stat(), label)
 
     def opened(self, folders: Sequence[str], names: Sequence[str]) -> FileImages:
         if self._unread:
             count, first = len(self._unread), min(self._unread)
             note(f"{count} files of {self.root} are passed over, such as {first!r}: Pillow reads no such endings.")
-        classes = tuple(names) or tuple(folders)
-        self._add_text("\0".join([*folders, *classes]).encode())
-        # A look inside tells apart folders whose listings agree: uncompressed images all have one size, and some
-        # archives give every file one time.
-        step = max(1, len(self._table) // _SAMPLED_FILES)
-        with _readable(self.root):
-            for path in self._table[::step]:
-                with open_regular(path) as file:
-                    self._add_text(file.read(_SAMPLED_BYTES))
         labels = torch.tensor(np.frombuffer(self._labels, dtype=np.int64))
-        return FileImages(self._table, labels, classes, self._hash.hexdigest(), self._copy.hexdigest())
+        return FileImages(self._table, labels, tuple(names) or tuple(folders), Contents(self._table, self._marks))
 
-    def _add_text(self, content: bytes) -> None:
-        self._hash.update(content)
-        self._copy.update(content)
-
-    def _add(self, name: str, size: int, mtime_ns: int, label: int) -> None:
+    def _add(self, name: str, status: os.stat_result, label: int) -> None:
         self._table.append(name)
         self._labels.append(label)
-        text = f"{name}\0{label}\0{size}".encode(errors="surrogateescape")
-        self._hash.update(text + f"\0{mtime_ns}\n".encode())
-        self._copy.update(text + b"\n")
+        self._marks.append(name, status)
 
-    def _files(self, folder: str) -> Iterator[tuple[str, int, int]]:
-        """Name, size in bytes and time of change in nanoseconds of every image file."""
+    def _files(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+        """Name and status of every image file."""
         suffixes = image_suffixes()
         waiting = [folder]
         while waiting:
@@ -248,8 +228,7 @@ class _Listing:
                     elif entry.is_file():
                         ending = Path(entry.name).suffix.lower()
                         if ending in suffixes:
-                            status = entry.stat()
-                            yield name, status.st_size, status.st_mtime_ns
+                            yield name, entry.stat()
                         elif ending in _UNREAD:
                             self._unread.append(name)
 

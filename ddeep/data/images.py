@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -14,6 +15,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from ..errors import DataError
+from .contents import Contents
 from .labels import refuse_several
 from .loaded import LoadedImages
 
@@ -53,19 +55,38 @@ class TensorImages:
 class FileImages:
     """Images that stay on disk and are decoded batch by batch.
 
-    ``labels`` index into ``classes``, which may name more classes than there are images of. ``content_hash`` (hex
-    sha256) changes when any file does, without reading all of them; ``copy_hash`` is that of the same images elsewhere,
-    whose files have other times. Raises DataError as TensorImages does.
+    ``labels`` index into ``classes``, which may name more classes than there are images of. ``contents`` hashes the
+    files (left out: it is made). Raises DataError as TensorImages does.
     """
 
     files: Sequence[Path]
     labels: Int64[Tensor, " n"]
     classes: tuple[str, ...]
-    content_hash: str
-    copy_hash: str = ""
+    contents: Contents = None  # type: ignore[assignment] - filled in below
 
     def __post_init__(self) -> None:
         _check(len(self.files), self.labels, self.classes)
+        if self.contents is None:
+            object.__setattr__(self, "contents", Contents(self.files))
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Hex sha256 of what all files hold, labels and class names, whatever the files are called and wherever they
+        lie. Files that nobody has read yet are read for it.
+        """
+        digest = hashlib.sha256(self.contents.complete().numpy().data).hexdigest()
+        return content_hash(digest, (len(self),), self.labels, self.classes)
+
+    @cached_property
+    def listing_hash(self) -> str:
+        """Hex sha256 of names, sizes, labels and class names, which a copy shares. No file is read for it."""
+        return content_hash(self.contents.marks.listing, (len(self),), self.labels, self.classes)
+
+    @cached_property
+    def place_hash(self) -> str:
+        """The same with all that shows a file touched: of these files here, as they are now."""
+        marks = hashlib.sha256(self.listing_hash.encode() + self.contents.marks.values.tobytes())
+        return marks.hexdigest()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -114,19 +135,20 @@ def part_of(
     """Those at ``indices``, with other ``labels`` among other ``classes``. Raises DataError where there are none."""
     if isinstance(images, TensorImages):
         return TensorImages.of(images.pixels[indices], labels, classes)
-    text = json.dumps([images.content_hash, indices.tolist(), labels.tolist(), list(classes)])
-    hashed = hashlib.sha256(text.encode()).hexdigest()
-    if isinstance(images, ResponseTable):
-        return ResponseTable(images.rows[indices], labels, tuple(classes), hashed)
+    if isinstance(images, FileImages):
+        part = images.contents.part(indices)
+        return FileImages(part.files, labels, tuple(classes), part)
     if isinstance(images, LoadedImages):
         raise DataError("A part of what a loader gives cannot be taken: give a loader of that part.")
-    return FileImages([images.files[index] for index in indices.tolist()], labels, tuple(classes), hashed)
+    text = json.dumps([images.content_hash, indices.tolist(), labels.tolist(), list(classes)])
+    hashed = hashlib.sha256(text.encode()).hexdigest()
+    return ResponseTable(images.rows[indices], labels, tuple(classes), hashed)
 
 
 def content_hash(
     pixels_sha256: str, shape: tuple[int, ...], labels: Int64[Tensor, " n"], classes: Sequence[str]
 ) -> str:
-    """Hex sha256 of images in memory, from the sha256 of their pixels: the same for every disk format."""
+    """Hex sha256 of images, from the sha256 of their pixels (the same for every disk format) or of their files."""
     text = json.dumps([pixels_sha256, list(shape), labels.tolist(), list(classes)])
     return hashlib.sha256(text.encode()).hexdigest()
 

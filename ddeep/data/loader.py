@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import ConfigError, DataError
 from .batches import Batch
+from .contents import DIGEST, hash_file
 from .decoding import fitted_pixels
 from .images import FileImages, Images, ResponseTable, TensorImages
 from .loaded import LoadedImages
@@ -34,11 +35,15 @@ Decode: TypeAlias = Callable[[Path], UInt8[Tensor, "h w 3"]]
 
 
 class Decoded(NamedTuple):
-    """What a worker process sends back: pixels of the files that decoded, and a message for each that did not."""
+    """What a worker process sends back: pixels of the files that decoded, and a message for each that did not.
+
+    ``digests`` are the hashes of all the batch's files, where they are wanted.
+    """
 
     pixels: UInt8[Tensor, "n h w 3"]
     indices: Int64[Tensor, " n"]
     errors: list[str]
+    digests: UInt8[Tensor, "m 16"]
 
 
 class Loader:
@@ -121,10 +126,18 @@ class Loader:
     def _from_files(self, images: FileImages) -> Iterator[Batch]:
         wanted = [self._indices(number) for number in self._batches]
         decode = partial(fitted_pixels, preprocessing=self.preprocessing)
-        pinned = self.device.type == "cuda"
-        for decoded in decode_batches(
-            images.files, wanted, decode, self._workers, image_bytes=self.preprocessing.nbytes, pinned=pinned
-        ):
+        found = decode_batches(
+            images.files,
+            wanted,
+            decode,
+            self._workers,
+            image_bytes=self.preprocessing.nbytes,
+            pinned=self.device.type == "cuda",
+            hashed=len(images.contents.missing) > 0,
+        )
+        for indices, decoded in zip(wanted, found, strict=True):
+            if len(decoded.digests):
+                images.contents.note(indices, decoded.digests)
             if decoded.errors and not self.skip_bad:
                 raise DataError(decoded.errors[0])
             self.skipped += len(decoded.errors)
@@ -163,18 +176,20 @@ def decode_batches(
     *,
     image_bytes: int,
     pinned: bool = False,
+    hashed: bool = False,
 ) -> Iterator[Decoded]:
     """Decode ``files`` batch by batch, in the order of ``wanted``, a few batches ahead of the reader.
 
     ``decode(path)`` returns pixels of one shape for all files, ``image_bytes`` each, or raises DataError; it is sent to
-    other processes, which hand over batches in shared memory, or through pipes where there is too little of it.
+    other processes, which hand over batches in shared memory, or through pipes where there is too little of it. With
+    ``hashed`` each file's bytes are hashed, too, as it is read.
     """
     workers = min(workers, len(wanted))
     ahead = (_PREFETCHED + 1) * workers  # batches on their way at once
     largest = max((len(indices) for indices in wanted), default=0)
     shared = not workers or enough(ahead * largest * image_bytes)
     loader: DataLoader[Any] = DataLoader(
-        _Batches(files, wanted, decode) if shared else _Arrays(files, wanted, decode),
+        (_Batches if shared else _Arrays)(files, wanted, decode, hashed),
         batch_size=None,
         collate_fn=None if shared else _as_it_is,
         prefetch_factor=_PREFETCHED if workers else None,
@@ -187,7 +202,7 @@ def decode_batches(
     )
     try:
         for decoded in _started(loader):
-            yield decoded if shared else Decoded(torch.from_numpy(decoded[0]), torch.from_numpy(decoded[1]), decoded[2])
+            yield decoded if shared else Decoded(*(_as_tensor(part) for part in decoded))
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -234,32 +249,39 @@ def _end_with(parent: int, _number: int) -> None:
 class _Batches(Dataset[Any]):
     """Item i is batch i, decoded: one tensor to send instead of one per image. Errors travel as text."""
 
-    def __init__(self, files: Sequence[Path], wanted: Sequence[Tensor], decode: Decode) -> None:
+    def __init__(self, files: Sequence[Path], wanted: Sequence[Tensor], decode: Decode, hashed: bool) -> None:
         self.files = files
         self.wanted = wanted
         self.decode = decode
+        self.hashed = hashed
 
     def __len__(self) -> int:
         return len(self.wanted)
 
     def __getitem__(self, number: int) -> Decoded:
-        pixels, indices, errors = [], [], []
+        pixels, indices, errors, digests = [], [], [], []
         for index in self.wanted[number].tolist():
+            if self.hashed:  # just before it is decoded, so that its bytes come from the disk once
+                digests.append(torch.tensor(hash_file(self.files[index])))
             try:
                 pixels.append(self.decode(self.files[index]))
                 indices.append(index)
             except DataError as error:
                 errors.append(str(error))
         stacked = torch.stack(pixels) if pixels else torch.empty(0, 0, 0, 3, dtype=torch.uint8)
-        return Decoded(stacked, torch.tensor(indices, dtype=torch.int64), errors)
+        hashes = torch.stack(digests) if digests else torch.empty(0, DIGEST, dtype=torch.uint8)
+        return Decoded(stacked, torch.tensor(indices, dtype=torch.int64), errors, hashes)
 
 
 class _Arrays(_Batches):
     """The same as plain arrays, which take no shared memory to send."""
 
-    def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:  # type: ignore[override]
-        pixels, indices, errors = super().__getitem__(number)
-        return pixels.numpy(), indices.numpy(), errors
+    def __getitem__(self, number: int) -> tuple[Any, ...]:  # type: ignore[override]
+        return tuple(part.numpy() if isinstance(part, Tensor) else part for part in super().__getitem__(number))
+
+
+def _as_tensor(part: NDArray[Any] | list[str]) -> Any:
+    return torch.from_numpy(part) if isinstance(part, np.ndarray) else part
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -1,8 +1,8 @@
 """Small images are decoded once and kept as one file: the pixels of a whole dataset, mapped into memory.
 
-An entry of the cache is a ``.npy`` file followed by the sha256 of its pixels, named after the hash of the dataset's
-listing and renamed into place when whole. Pixels are hashed whenever they are opened, so an entry that is damaged or
-out of date is never used. Commands that convert one dataset at the same time write the same file.
+An entry of the cache is a ``.npy`` file followed by the sha256 of its pixels, named after the hash of what the
+files hold, and renamed into place when whole. Pixels are hashed whenever they are opened, so an entry that is damaged
+or out of date is never used. Commands that convert one dataset at the same time write the same file.
 """
 
 from __future__ import annotations

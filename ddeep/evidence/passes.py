@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import console
 from ..data.batches import Batch
-from ..data.images import Split
+from ..data.images import FileImages, Split
 from ..data.loader import Loader
 from ..errors import DdeepError
 from ..networks.inference import prepare
@@ -61,7 +61,7 @@ class Share:
     def key(self) -> dict[str, Any]:
         """What the share depends on, for the folder of an unfinished pass."""
         layers = {layer.name: [repr(s) for s in statistics] for layer, statistics in self.wanted.requests.items()}
-        entries = [self.subject.entry(self.wanted.split, layer).key for layer in self.wanted.requests]
+        entries = [self.subject.unfinished_key(self.wanted.split, layer) for layer in self.wanted.requests]
         part = [self.rank, self.world, self.subject.batch_size, self.subject.skip_bad]
         writing = sorted(layer.name for layer in self.wanted.writing)
         return {"entries": entries, "statistics": layers, "writing": writing, "part": part}
@@ -181,6 +181,9 @@ def _run_together(share: Share, partial: PartialPass) -> dict[Layer, Evidence]:
             assert evidence.responses is not None
             processes.collect_rows(share.seen.cpu(), evidence.responses, device)
     share.seen, share.skipped = processes.total(share.seen, share.skipped)
+    images = share.subject.images[split]
+    if isinstance(images, FileImages):
+        images.contents.note(torch.arange(len(images)), processes.union(images.contents.digests, device))
     return found
 
 

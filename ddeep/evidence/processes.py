@@ -124,6 +124,13 @@ def total(seen: Tensor, skipped: int) -> tuple[Tensor, int]:
     return union.bool(), int(count)
 
 
+def union(rows: Tensor, device: torch.device) -> Tensor:
+    """Of rows of bytes that are zero where a process has none, all that any process has."""
+    shared = rows.to(device, copy=True)
+    dist.all_reduce(shared, dist.ReduceOp.MAX)
+    return shared.cpu()
+
+
 def collect_rows(seen: Tensor, rows: Tensor, device: torch.device) -> None:
     """Bring the rows that each process has ``seen`` into rank 0's ``rows``, a part at a time."""
     mine = seen.nonzero()[:, 0]

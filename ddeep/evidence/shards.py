@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..data.images import SPLITS, Split
+from ..data.images import SPLITS, FileImages, Images, Split
 from ..errors import ConfigError, DataError
 from ..files.atomic import map_array, new_rows
 from ..files.regular import require_inside
@@ -33,7 +33,7 @@ from .resume import PartialPass
 
 SCHEMA = "ddeep.shard/1"
 _FILE = "shard.json"
-_SEEN = "seen"
+_SEEN, _DIGESTS = "seen", "digests"
 _ROWS = 65536  # copied at once
 
 
@@ -47,11 +47,15 @@ class ShardFacts(BaseModel):
     config: dict[str, Any]
     keys: dict[str, Any]
     filters: int = Field(ge=1)
-    copies: dict[str, str] = Field(default_factory=dict)
 
 
-def write_split(folder: Path, split: Split, seen: Bool[Tensor, " n"], evidence: Evidence) -> None:
-    """Write what a shard has gathered of one split; ``seen`` says which of its images. There may be none."""
+def write_split(
+    folder: Path, split: Split, seen: Bool[Tensor, " n"], evidence: Evidence, digests: UInt8[Tensor, "n 16"] | None
+) -> None:
+    """Write what a shard has gathered of one split; ``seen`` says which of its images. There may be none.
+
+    ``digests`` are the hashes of the split's files, of which the shard keeps its own.
+    """
     rows = seen.nonzero()[:, 0]
     assert evidence.responses is not None
     mapped = new_rows(folder / f"{split}.npy", len(rows), evidence.filters)
@@ -60,7 +64,8 @@ def write_split(folder: Path, split: Split, seen: Bool[Tensor, " n"], evidence: 
         mapped[part] = evidence.responses[rows[part]].numpy()
     mapped.flush()
     states = {f"{s!r}.{name}": tensor for s in evidence.statistics.values() for name, tensor in s.state().items()}
-    write_tensors({_SEEN: seen, **states}, folder / f"{split}.safetensors")
+    hashes = {_DIGESTS: digests[rows]} if digests is not None else {}
+    write_tensors({_SEEN: seen, **hashes, **states}, folder / f"{split}.safetensors")
 
 
 def write_facts(folder: Path, facts: ShardFacts) -> None:
@@ -125,20 +130,20 @@ def join(
     layer: Layer,
     statistics: Sequence[Statistic],
     *,
-    images: int,
+    images: Images,
     classes: int,
     filters: int,
 ) -> None:
     """Put the joined responses, and the states that responses cannot give again, into the cache.
 
-    Raises DataError where a shard does not fit, or an image is in none or in two.
+    Raises DataError where a shard does not fit, an image is in none or in two, or is another one than here.
     """
-    seen = torch.zeros(images, dtype=torch.bool)
+    seen = torch.zeros(len(images), dtype=torch.bool)
     extra = [statistic for statistic in statistics if statistic.extras]
     for statistic in extra:
         statistic.start(classes, filters, "cpu")
     with PartialPass({"joined": entry.key}) as partial:
-        rows = partial.rows(layer, images, filters)
+        rows = partial.rows(layer, len(images), filters)
         for folder in folders:
             try:
                 tensors = load_file(folder / f"{split}.safetensors")
@@ -146,6 +151,8 @@ def join(
                 mine = tensors[_SEEN]
                 if (seen & mine).any():
                     raise DataError(f"{folder}: {int((seen & mine).sum())} images are in another shard, too.")
+                if isinstance(images, FileImages):
+                    _same_files(folder, split, images, mine, tensors[_DIGESTS])
                 rows[mine] = torch.from_numpy(np.array(responses))
                 for statistic in extra:
                     other = statistic.twin()
@@ -162,3 +169,19 @@ def join(
         entry.adopt(partial.path(layer))
     for statistic in extra:
         entry.save(statistic, filters)
+
+
+def _same_files(
+    folder: Path, split: Split, images: FileImages, mine: Bool[Tensor, " n"], digests: UInt8[Tensor, "m 16"]
+) -> None:
+    """DataError where the shard's files held something else than those found here."""
+    own = images.contents.complete()[mine]
+    if digests.shape != own.shape:
+        raise ValueError(f"it holds {len(digests)} hashes for {len(own)} images")
+    other = (digests != own).any(1)
+    if other.any():
+        first = images.files[int(mine.nonzero()[other][0, 0])]
+        raise DataError(
+            f"{folder} was gathered from another {split} split than is found here: {int(other.sum())} of its images "
+            f"differ, such as {str(first)!r}. Merge where the same images are (--data-dir), or gather it again."
+        )

@@ -9,7 +9,7 @@ from ..networks.layer import Layer
 from ..statistics.statistic import Statistic
 from .evidence import Evidence, by_round, count_classes, gather_kept
 from .passes import Pass, run_pass
-from .response_cache import CacheEntry, remove_leftovers
+from .response_cache import remove_leftovers
 from .subject import Subject
 
 
@@ -23,8 +23,9 @@ def gather(
     remove_leftovers()
     wanted = {layer: list(dict.fromkeys(statistics)) for layer, statistics in requests.items()}
     kept = {layer for layer in wanted if layer in keep or len(by_round(wanted[layer])) > 1}
-    entries = {layer: subject.entry(split, layer) for layer in wanted}
-    found = {layer: _cached(subject, split, layer, wanted[layer], layer in kept, entries[layer]) for layer in wanted}
+    found: dict[Layer, Evidence | None] = dict.fromkeys(wanted)
+    if not subject.unread(split):
+        found = {layer: _cached(subject, split, layer, wanted[layer], layer in kept) for layer in wanted}
     lacking = {
         layer: [s for s in by_round(wanted[layer])[0] if found[layer] is None or s not in found[layer].statistics]  # type: ignore[union-attr]
         for layer in wanted
@@ -44,10 +45,9 @@ def gather(
     return whole
 
 
-def _cached(
-    subject: Subject, split: Split, layer: Layer, wanted: list[Statistic], keep: bool, entry: CacheEntry
-) -> Evidence | None:
+def _cached(subject: Subject, split: Split, layer: Layer, wanted: list[Statistic], keep: bool) -> Evidence | None:
     """What the cache knows; None where the layer must be run anyway."""
+    entry = subject.entry(split, layer)
     entry.check_probe()
     labels = subject.labels(split)
     counts = count_classes(labels, len(subject.classes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -96,14 +97,12 @@ class Subject:
     @property
     def hashes(self) -> dict[str, str]:
         """Of the weights and of both splits' images, as every result records them."""
-        contents = {str(split): self.images[split].content_hash for split in SPLITS}
-        return {"weights": self.network.weights_hash, **contents, **self.copies}
+        return {"weights": self.network.weights_hash, **{split: self.images[split].content_hash for split in SPLITS}}
 
-    @property
-    def copies(self) -> dict[str, str]:
-        """By ``copy_key`` of a split, the hash that its images have elsewhere, too; for files alone."""
-        images = {split: self.images[split] for split in SPLITS}
-        return {copy_key(split): one.copy_hash for split, one in images.items() if isinstance(one, FileImages)}
+    def unread(self, split: Split) -> bool:
+        """Whether no command has ever read a split's files: then the cache cannot hold anything of them."""
+        images = self.images[split]
+        return isinstance(images, FileImages) and not images.contents.seen and len(images.contents.missing) > 0
 
     def labels(self, split: Split) -> Int64[Tensor, " n"]:
         """The output that each image of a split should get."""
@@ -136,25 +135,30 @@ class Subject:
 
     def entry(self, split: Split, layer: Layer) -> CacheEntry:
         """Where the cache keeps what is known of a layer over a split."""
+        return CacheEntry(self._key(split, layer, self.images[split].content_hash), probe=self.probe(layer))
+
+    def unfinished_key(self, split: Split, layer: Layer) -> dict[str, Any]:
+        """What a pass under way depends on. Nothing is read for it: the files are known by what they look like."""
+        images = self.images[split]
+        return self._key(split, layer, images.place_hash if isinstance(images, FileImages) else images.content_hash)
+
+    def shard_key(self, split: Split, layer: Layer) -> dict[str, Any]:
+        """What all shards of a run share, wherever they are gathered; what their files hold each says by itself."""
+        images = self.images[split]
+        return self._key(split, layer, images.listing_hash if isinstance(images, FileImages) else images.content_hash)
+
+    def _key(self, split: Split, layer: Layer, data: str) -> dict[str, Any]:
         network = self.network
-        return CacheEntry(
-            {
-                "model": network.name,
-                "code": self.code,
-                "weights": network.weights_hash,
-                "data": self.images[split].content_hash,
-                "classes": list(self.classes),
-                "split": split,
-                "preprocessing": network.recipe,
-                "layer": [layer.name, layer.pool, layer.layout],
-                "precision": self.precision,
-                "device": self.device.type,
-                **({"batch_size": self.batch_size} if self.batch_bound else {}),
-            },
-            probe=self.probe(layer),
-        )
-
-
-def copy_key(split: str) -> str:
-    """The name of a split's ``copy_hash`` among the hashes of a result."""
-    return f"{split}_copy"
+        return {
+            "model": network.name,
+            "code": self.code,
+            "weights": network.weights_hash,
+            "data": data,
+            "classes": list(self.classes),
+            "split": split,
+            "preprocessing": network.recipe,
+            "layer": [layer.name, layer.pool, layer.layout],
+            "precision": self.precision,
+            "device": self.device.type,
+            **({"batch_size": self.batch_size} if self.batch_bound else {}),
+        }

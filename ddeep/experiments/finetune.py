@@ -37,7 +37,7 @@ from ..training.history import EpochRow, History
 from ..training.loop import Progress, train
 from ..training.regularizers import build_regularizer
 from .opening import build_subject
-from .reopen import run_config
+from .reopen import check_same, run_config
 from .settings import FinetuneConfig
 
 _SETTINGS = "finetuning"  # their name in the document while it lasts
@@ -65,6 +65,8 @@ def finetune(
     document.pop(_SETTINGS, None)
     with nothing_fetched():
         subject = own or build_subject(run_config(document), resolve_device(config.device))
+    if own is None:
+        check_same(document, subject)
     preprocessing = subject.network.needed_preprocessing()
     module = _start(source, document, subject, config)
     flip = own is None and registry().find("dataset", document["dataset"]).flip  # one's own loader augments itself

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ..data.images import SPLITS
+from ..data.images import SPLITS, FileImages
 from ..errors import DataError
 from ..evidence.passes import Pass, Share, run_share
 from ..evidence.resume import PartialPass
@@ -16,7 +16,6 @@ from ..evidence.shards import ShardFacts, join, read_shards, write_facts, write_
 from ..files.atomic import written_whole
 from ..files.downloads import nothing_fetched
 from ..files.validation import first_problem
-from .reopen import is_copy
 from .run import make_plan
 from .settings import RunConfig
 
@@ -32,9 +31,8 @@ def gather_shard(config: RunConfig, number: int, of: int, out: Path) -> None:
         number=number,
         of=of,
         config=config.model_dump(mode="json", exclude={"out"}),
-        keys={split: subject.entry(split, layer).key for split in SPLITS},
+        keys={split: subject.shard_key(split, layer) for split in SPLITS},
         filters=subject.filters(layer),
-        copies=subject.copies,
     )
     with written_whole(out) as folder:
         folder.mkdir()
@@ -43,7 +41,9 @@ def gather_shard(config: RunConfig, number: int, of: int, out: Path) -> None:
             share = Share(subject, wanted, number, of)
             with PartialPass(share.key()) as partial:
                 evidence = run_share(share, partial)[layer]
-                write_split(folder, split, share.seen.cpu(), evidence)
+                images, seen = subject.images[split], share.seen.cpu()
+                digests = images.contents.complete(seen) if isinstance(images, FileImages) else None
+                write_split(folder, split, seen, evidence, digests)
         write_facts(folder, facts)
 
 
@@ -65,10 +65,7 @@ def merge_shards(folders: Sequence[Path], data_dir: Path | None = None) -> RunCo
     if first.filters != subject.filters(layer):
         raise DataError(f"{where} is of {first.filters} filters; layer {layer.name!r} is not.")
     for split in SPLITS:
-        entry = subject.entry(split, layer)
-        here = json.loads(json.dumps(entry.key))
-        if data_dir is not None and is_copy(split, first.copies, subject.copies):
-            here["data"] = (first.keys.get(split) or {}).get("data")
+        here = json.loads(json.dumps(subject.shard_key(split, layer)))
         if first.keys.get(split) != here:
             raise DataError(
                 f"The shards were gathered from another network, {split} split, layer or precision than is found here."
@@ -76,10 +73,10 @@ def merge_shards(folders: Sequence[Path], data_dir: Path | None = None) -> RunCo
         join(
             [folder for folder, _ in shards],
             split,
-            entry,
+            subject.entry(split, layer),
             layer,
             plan.statistics[split],
-            images=len(subject.images[split]),
+            images=subject.images[split],
             classes=len(subject.classes),
             filters=first.filters,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ from pydantic import ValidationError
 
 from ..data.images import SPLITS
 from ..errors import ConfigError, DataError
-from ..evidence.subject import copy_key
 from ..files.downloads import nothing_fetched
 from ..files.validation import first_problem
 from .opening import open_subject, provenance_of
@@ -30,29 +28,29 @@ def run_config(document: dict[str, Any], data_dir: Path | None = None, device: s
         raise ConfigError(f"The run's settings are not those of this ddeep: {first_problem(error)}.") from None
 
 
-def is_copy(split: str, then: Mapping[str, Any], now: Mapping[str, str]) -> bool:
-    """Whether the images found now are a copy of those seen then: the same but for their files' times."""
-    return bool(now.get(copy_key(split))) and then.get(copy_key(split)) == now[copy_key(split)]
-
-
 def reopen(document: dict[str, Any], data_dir: Path | None = None, device: str | None = None) -> Subject:
     """Open the dataset and the network of a run again; nothing is downloaded for it.
 
-    With ``data_dir`` a copy of the images is as good: names, sizes, and what a look inside finds, are compared. Raises
-    DdeepError where they are gone, and DataError where they are not those the run has seen: figures of two
-    kinds of images must not stand side by side.
+    ``data_dir`` may hold a copy of the images: what they hold counts, not where they lie or when they were written.
+    Raises DdeepError where they are gone, and DataError where they are not those the run has seen.
     """
     config = run_config(document, data_dir, device)
     with nothing_fetched():
         subject = open_subject(config)
+    check_same(document, subject)
+    return subject
+
+
+def check_same(document: dict[str, Any], subject: Subject) -> None:
+    """Raise DataError where the network's weights or the images are not those the run has seen.
+
+    Figures of two kinds of images must not stand side by side.
+    """
     then, now = document.get("hashes") or {}, provenance_of(subject)["hashes"]
     changed = [part for part in ("weights", *SPLITS) if then.get(part) != now[part]]
-    if data_dir is not None:  # where the user says that the same images are
-        changed = [part for part in changed if part == "weights" or not is_copy(part, then, now)]
     if changed:
         what = {"weights": "the network's weights"}.get(changed[0], f"the images of the {changed[0]} split")
         raise DataError(
             f"{what[0].upper()}{what[1:]} have changed since the run (model {document.get('model')!r}, dataset "
-            f"{subject.dataset!r} under {config.data_dir}). Bring the old ones back, or run it again."
+            f"{subject.dataset!r}). Bring the old ones back, or run it again."
         )
-    return subject

@@ -62,10 +62,6 @@ def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
         ("Layer", str(document["layer"])),
         ("Head", str(document.get("head") or "")),
         ("Images", ", ".join(f"{count:,} {split}" for split, count in document.get("images", {}).items())),
-        *(
-            (f"SHA-256, {part}", str(value))
-            for part, value in document.get("hashes", {}).items()
-            if not part.endswith("_copy")
-        ),
+        *((f"SHA-256, {part}", str(value)) for part, value in document.get("hashes", {}).items()),
     ]
     return [(name, value) for name, value in rows if value] + provenance(document)

@@ -34,7 +34,7 @@ def on_disk(folder: Path, images: TensorImages) -> FileImages:
     for index, pixels in enumerate(images.pixels):
         files.append(folder / f"{index:04}.png")
         Image.fromarray(pixels.numpy()).save(files[-1])
-    return FileImages(files, images.labels, images.classes, "0" * 64)
+    return FileImages(files, images.labels, images.classes)
 
 
 def joined(loader: Loader) -> tuple[torch.Tensor, ...]:
@@ -177,7 +177,7 @@ from ddeep.data.loader import Loader
 from ddeep.data.preprocessing import Preprocessing
 
 files = sorted(Path(sys.argv[1]).iterdir()) * 500
-images = FileImages(files, torch.zeros(len(files), dtype=torch.int64), ("a", "b"), "0")
+images = FileImages(files, torch.zeros(len(files), dtype=torch.int64), ("a", "b"))
 try:
     for batch in Loader(images, Preprocessing((0.5,) * 3, (0.5,) * 3, 8, 8), 8, workers=2):
         print("batch", flush=True)

@@ -26,7 +26,7 @@ RECIPE = Preprocessing((0.5,) * 3, (0.5,) * 3, 64, 64)
 @pytest.fixture
 def images(tmp_path: Path) -> FileImages:
     files = [save_picture(tmp_path / f"{number:03}.png", number, 64, 64) for number in range(60)]
-    return FileImages(files, torch.zeros(60, dtype=torch.int64), ("a", "b"), "0")
+    return FileImages(files, torch.zeros(60, dtype=torch.int64), ("a", "b"))
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ from ddeep.data.images import FileImages
 from ddeep.data.loader import Loader
 from ddeep.data.preprocessing import Preprocessing
 files = sorted(Path(sys.argv[1]).glob("*.png"))
-images = FileImages(files, torch.zeros(len(files), dtype=torch.int64), ("a", "b"), "0")
+images = FileImages(files, torch.zeros(len(files), dtype=torch.int64), ("a", "b"))
 print(sum(len(batch.labels) for batch in Loader(images, Preprocessing((0.5,) * 3, (0.5,) * 3, 64, 64), 8, workers=2)))
 """
 

@@ -103,7 +103,7 @@ def test_files_train_like_the_same_images_in_memory(tmp_path: Path) -> None:
     for file, image in zip(files, pixels, strict=True):
         Image.fromarray(image.numpy()).save(file)
     memory = TensorImages.of(pixels, labels, ["a", "b"])
-    disk = FileImages(files, labels, ("a", "b"), "hash")
+    disk = FileImages(files, labels, ("a", "b"))
     recipe = _recipe(batch_size=4, accumulate=2, crop_padding=1, flip=True)
     batches = [
         [part for step in Shuffled(images, _raw(8), recipe, 5, torch.device("cpu")).epoch(0) for part in step]
@@ -118,7 +118,7 @@ def test_files_train_like_the_same_images_in_memory(tmp_path: Path) -> None:
 def test_a_file_that_does_not_decode_stops_training_and_is_named(tmp_path: Path) -> None:
     bad = tmp_path / "broken.png"
     bad.write_bytes(b"not a picture")
-    images = FileImages([bad, bad], torch.tensor([0, 1]), ("a", "b"), "hash")
+    images = FileImages([bad, bad], torch.tensor([0, 1]), ("a", "b"))
     with pytest.raises(DdeepError, match=r"broken\.png"):
         list(Shuffled(images, _raw(8), _recipe(batch_size=2), 0, torch.device("cpu")).epoch(0))
 

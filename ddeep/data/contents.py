@@ -1,0 +1,209 @@
+"""What files of images hold: a hash of each, taken while they are decoded, and kept for as long as nobody touches them.
+
+Size, time of change, time of any change of the inode, and its number say only whether a file is the one that was read
+before; what they cannot say is never taken from them. So images changed with their times kept have another hash, and a
+copy with other times has the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from array import array
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64, UInt8
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from ..console import progress
+from ..errors import CacheError
+from ..files.cache import cache_part
+from ..files.paths import cache_root
+from ..files.regular import open_regular, require_readable
+from ..files.tensors import write_tensors
+
+DIGEST = 16  # bytes kept of a file's sha256
+_UNKNOWN, _UNREADABLE = bytes(DIGEST), b"\xff" * DIGEST
+_SETTLED = 2_000_000_000  # nanoseconds; a file changed twice in one tick of its clock shows the second change nowhere
+_AT_ONCE = 512  # files that a thread hashes before it tells of them
+
+
+class Marks:
+    """How files look from outside: 8 bytes each, and one hash of all their names and sizes."""
+
+    def __init__(self) -> None:
+        self.values = array("Q")
+        self.settled = bytearray()
+        self._listing = hashlib.sha256()
+        self._now = time.time_ns()
+
+    def append(self, name: str, status: os.stat_result) -> None:
+        """Add one file, by its name below the dataset's folder."""
+        seen = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+        self.values.append(int.from_bytes(hashlib.blake2b(seen.encode(), digest_size=8).digest(), "little"))
+        self.settled.append(max(status.st_mtime_ns, status.st_ctime_ns) < self._now - _SETTLED)
+        self._listing.update(f"{name}\0{status.st_size}\n".encode(errors="surrogateescape"))
+
+    @classmethod
+    def of(cls, files: Sequence[Path]) -> Marks:
+        """Those of ``files``, named below the folder that all are in; one that is not there has none."""
+        marks = cls()
+        root = os.path.commonpath([os.path.abspath(file.parent) for file in files])  # noqa: PTH100 - no link followed
+        for file in files:
+            try:
+                marks.append(os.path.relpath(file, root), file.stat())
+            except OSError:
+                marks.values.append(0)
+                marks.settled.append(False)
+        return marks
+
+    def part(self, rows: NDArray[np.int64]) -> Marks:
+        """Those of some of the files."""
+        marks = Marks()
+        marks.values = array("Q", np.frombuffer(self.values, np.uint64)[rows].tobytes())
+        marks.settled = bytearray(np.frombuffer(self.settled, np.uint8)[rows].tobytes())
+        marks._listing.update(self.listing.encode() + rows.tobytes())
+        return marks
+
+    @property
+    def listing(self) -> str:
+        """Hex sha256 of all names and sizes."""
+        return self._listing.hexdigest()
+
+
+class Contents:
+    """A hash of every file of ``files``: noted by whoever reads them, kept in the cache, or else found by reading them.
+
+    ``complete`` reads what is missing; ``seen`` says whether files of these names and sizes were ever read before: of
+    those that were not, the cache holds nothing, so that one may read them first and ask for their hash afterwards.
+    """
+
+    def __init__(self, files: Sequence[Path], marks: Marks | None = None) -> None:
+        self.files = files
+        self._marks = marks
+        self._digests: NDArray[np.uint8] | None = None
+        self._seen = False
+        self._kept = True  # in the cache
+        self._saved = 0  # how many of them the cache knows
+
+    @property
+    def marks(self) -> Marks:
+        """How the files looked when they were listed."""
+        if self._marks is None:
+            self._marks = Marks.of(self.files)
+        return self._marks
+
+    @property
+    def digests(self) -> UInt8[Tensor, "n 16"]:
+        """The first 16 bytes of each file's sha256; zeros where it is not known."""
+        return torch.from_numpy(self._known())
+
+    @property
+    def seen(self) -> bool:
+        """Whether the cache knew files of these names and sizes, here or elsewhere, when it was first asked."""
+        self._known()
+        return self._seen
+
+    @property
+    def missing(self) -> Int64[Tensor, " m"]:
+        """Which files' hashes are not known."""
+        return torch.from_numpy((~self._known().any(1)).nonzero()[0])
+
+    def note(self, indices: Int64[Tensor, " m"], digests: UInt8[Tensor, "m 16"]) -> None:
+        """Take in the hashes of the files at ``indices``, from whoever has just read them."""
+        self._known()[indices.numpy()] = digests.numpy()
+
+    def complete(self, wanted: Bool[Tensor, " n"] | None = None) -> UInt8[Tensor, "n 16"]:
+        """The hashes, of all files or at least of those ``wanted``: what is not known is read, by several threads."""
+        missing = (self.missing if wanted is None else self.missing[wanted[self.missing]]).numpy()
+        if len(missing):
+            parts = np.array_split(missing, max(1, len(missing) // _AT_ONCE))
+            with progress("Hashing images", len(missing)) as advance, ThreadPoolExecutor(_threads()) as pool:
+                for part, found in zip(parts, pool.map(self._hashed, parts), strict=True):
+                    self._known()[part] = found
+                    advance(len(part))
+        self._save()
+        return self.digests
+
+    def part(self, indices: Int64[Tensor, " m"]) -> Contents:
+        """Those of some of the files; what is found out about these is not kept."""
+        rows = indices.numpy()
+        part = Contents([self.files[index] for index in indices.tolist()], self.marks.part(rows))
+        part._digests, part._seen, part._kept = self._known()[rows], self._seen, False
+        return part
+
+    def _hashed(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.stack([hash_file(self.files[index]) for index in indices.tolist()])
+
+    def _path(self) -> Path:
+        """Its place in the cache: by names and sizes, and by where the files lie."""
+        place = hashlib.sha256(os.path.abspath(self.files[0]).encode(errors="surrogateescape"))  # noqa: PTH100
+        return cache_root() / "contents" / f"{self.marks.listing[:32]}-{place.hexdigest()[:16]}.safetensors"
+
+    def _known(self) -> NDArray[np.uint8]:
+        if self._digests is None:
+            self._digests = np.zeros((len(self.files), DIGEST), np.uint8)
+            path = self._path()
+            self._seen = any(path.parent.glob(f"{self.marks.listing[:32]}-*.safetensors"))
+            with suppress(OSError, SafetensorError, LookupError, ValueError):
+                require_readable(path)
+                kept = load_file(path)
+                marks, digests = kept["marks"].view(np.uint64), kept["digests"]
+                if digests.shape == self._digests.shape and digests.dtype == np.uint8 and len(marks) == len(digests):
+                    same = (marks == np.frombuffer(self.marks.values, np.uint64)) & (marks != 0)
+                    self._digests[same] = digests[same]
+                    self._saved = int(same.sum())
+        return self._digests
+
+    def _save(self) -> None:
+        """Keep what is known of files at rest. A cache that cannot be written costs time the next time, no more."""
+        if not self._kept:
+            return
+        digests = self._known()
+        good = np.frombuffer(self.marks.settled, np.uint8).astype(bool)
+        good &= ~(digests == np.frombuffer(_UNREADABLE, np.uint8)).all(1)
+        if int(good.sum()) <= self._saved and self._seen:
+            return
+        marks = np.where(good, np.frombuffer(self.marks.values, np.uint64), 0).astype(np.uint64)
+        kept = {"marks": torch.from_numpy(marks.view(np.int64)), "digests": torch.from_numpy(digests)}
+        with suppress(OSError, CacheError):
+            cache_part("contents")
+            write_tensors(kept, self._path())
+            self._saved = int(good.sum())
+
+
+def hash_file(path: Path) -> NDArray[np.uint8]:
+    """The first 16 bytes of a file's sha256, as ``sha256sum`` shows it; all ones for one that cannot be read.
+
+    Never raises: whoever decodes such a file says what is wrong with it.
+    """
+    digest = _UNREADABLE
+    with suppress(OSError), open_regular(path) as file:
+        digest = hashlib.file_digest(file, "sha256").digest()[:DIGEST]
+    return np.frombuffer(digest if digest != _UNKNOWN else _UNREADABLE, np.uint8)
+
+
+def check_contents(path: Path) -> None:
+    """Raise OSError or ValueError unless ``path`` is a table of hashes as they are kept."""
+    require_readable(path)
+    try:
+        kept = load_file(path)
+        whole = kept["digests"].shape == (len(kept["marks"]), DIGEST)
+    except (SafetensorError, LookupError) as error:
+        raise ValueError(str(error)) from None
+    if not whole:
+        raise ValueError("it does not hold one hash for each file")
+
+
+def _threads() -> int:
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, processors))
