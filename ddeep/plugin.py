@@ -23,7 +23,8 @@ from .registry.specs import (
 )
 
 if TYPE_CHECKING:
-    from .data.class_folders import class_folders, open_annotated, open_class_folders, read_classes, require_classes
+    from .data.class_folders import class_folders, open_annotated, open_class_folders, require_classes
+    from .data.class_list import read_classes
     from .data.images import FileImages, Images, TensorImages
     from .data.pixel_cache import are_small, as_tensor_images
     from .evidence.class_means import class_means, other_means
@@ -68,7 +69,7 @@ _LAZY = {
     "class_folders": "data.class_folders",
     "open_annotated": "data.class_folders",
     "open_class_folders": "data.class_folders",
-    "read_classes": "data.class_folders",
+    "read_classes": "data.class_list",
     "require_classes": "data.class_folders",
     "FileImages": "data.images",
     "Images": "data.images",

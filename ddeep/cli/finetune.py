@@ -26,7 +26,10 @@ from .settings_options import takes
 from .train import shown_progress, train_and_show
 
 # What says which network and images; a run directory knows all of it.
-_SUBJECT = ("model", "weights", "mean", "std", "head", "dataset", "data_dir")
+_SUBJECT = (
+    *("model", "weights", "head", "dataset", "data_dir", "classes"),
+    *("mean", "std", "size", "resize", "interpolation"),
+)
 
 app = new_app()
 

@@ -104,8 +104,6 @@ def _show(document: dict[str, Any], folder: Path) -> None:
         ],
     )
     console.say()
-    if document["preprocessing"]:
-        _say("images", recipe_line(document["preprocessing"]))
     _say("accuracy", _accuracies(document["accuracy"]))
     if document["accuracy_present"] != document["accuracy"]:
         _say("among present", _accuracies(document["accuracy_present"]))
@@ -116,13 +114,6 @@ def _show(document: dict[str, Any], folder: Path) -> None:
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in document["timings"].items())
     _say("seconds", seconds)
     _say("saved in", str(folder))
-
-
-def recipe_line(recipe: dict[str, Any]) -> str:
-    """How images were prepared, in one line."""
-    from ..data.preprocessing import Preprocessing
-
-    return str(Preprocessing(**{**recipe, "mean": tuple(recipe["mean"]), "std": tuple(recipe["std"])}))
 
 
 def _penalty(refit: dict[str, Any]) -> str:

@@ -15,12 +15,10 @@ import torch
 
 from ..console import clean, note
 from ..errors import DataError, suggestion
-from ..files.regular import open_regular
 from .contents import Contents, Marks
 from .decoding import image_suffixes
 from .images import FileImages
 
-_MOST_NAMES = 2**24  # bytes of a list of classes
 # Images that Pillow does not read, and files that may be some: passed over, but not without a word.
 _UNREAD = {"", ".heic", ".heif", ".avif", ".jxl", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg", ".psd"}
 
@@ -99,26 +97,6 @@ def open_annotated(
     return listing.opened(folders, names)
 
 
-def read_classes(path: Path) -> list[str] | None:
-    """The class folders that a file lists, one a line, in the order of the network's outputs; None without the file.
-
-    Raises DataError unless it names two or more, each once.
-    """
-    if not path.exists():
-        return None
-    try:
-        with open_regular(path) as file:
-            lines = file.read(_MOST_NAMES).decode("utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise DataError(f"Cannot read {path}: {error}. It should name one class folder a line.") from None
-    names = [line.strip() for line in lines if line.strip()]
-    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
-    if twice is not None or len(names) < 2:
-        what = f"names {twice!r} twice" if twice is not None else f"names {len(names)} classes"
-        raise DataError(f"{path} {what}. It should name two or more class folders, one a line, each once.")
-    return names
-
-
 def _note_of_numbers(names: Sequence[str]) -> None:
     """Numbered folders sort as text, as torchvision does and timm does not."""
     if not all(name.isdecimal() for name in names):
@@ -128,7 +106,8 @@ def _note_of_numbers(names: Sequence[str]) -> None:
     if differing:
         note(
             f"The class folders are numbers, sorted as text: class {differing[0]} is {names[differing[0]]!r}. If the "
-            "network's outputs are in the order of the numbers, list the folders so in classes.txt beside train/."
+            "network's outputs are in the order of the numbers, list the folders so in classes.txt beside train/, or "
+            "in a file for --classes."
         )
 
 

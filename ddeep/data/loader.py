@@ -262,14 +262,14 @@ class _Batches(Dataset[Any]):
         pixels, indices, errors, digests = [], [], [], []
         for index in self.wanted[number].tolist():
             if self.hashed:  # just before it is decoded, so that its bytes come from the disk once
-                digests.append(torch.tensor(hash_file(self.files[index])))
+                digests.append(hash_file(self.files[index]))
             try:
                 pixels.append(self.decode(self.files[index]))
                 indices.append(index)
             except DataError as error:
                 errors.append(str(error))
         stacked = torch.stack(pixels) if pixels else torch.empty(0, 0, 0, 3, dtype=torch.uint8)
-        hashes = torch.stack(digests) if digests else torch.empty(0, DIGEST, dtype=torch.uint8)
+        hashes = torch.from_numpy(np.stack(digests)) if digests else torch.empty(0, DIGEST, dtype=torch.uint8)
         return Decoded(stacked, torch.tensor(indices, dtype=torch.int64), errors, hashes)
 
 

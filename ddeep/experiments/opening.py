@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from .. import console
+from ..data.images import SPLITS, Images, Split
 from ..data.response_table import ResponseFile, open_responses
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..evidence import processes
 from ..evidence.passes import serve
 from ..evidence.subject import Subject
@@ -19,8 +20,8 @@ from ..networks.head import Head
 from ..networks.network import load_network, response_network
 from ..provenance import provenance
 from ..registry.registry import registry
-from ..registry.specs import resolve
-from .settings import SubjectConfig
+from ..registry.specs import DatasetSpec, resolve
+from .settings import ImagesConfig, SubjectConfig
 
 
 def open_subject(config: SubjectConfig) -> Subject:
@@ -45,8 +46,7 @@ def build_subject(config: SubjectConfig, device: torch.device) -> Subject:
     dataset = config.dataset or spec.dataset
     if dataset is None:
         raise DataError(f"{spec.name} names no dataset of its own. Choose one with --dataset: `ddeep list datasets`.")
-    opened = resolve(registry().find("dataset", dataset).open)
-    images = {split: opened(config.data_dir, split) for split in ("train", "test")}
+    images = open_images(registry().find("dataset", dataset), config)
     network = load_network(
         spec,
         images["train"],
@@ -61,7 +61,20 @@ def build_subject(config: SubjectConfig, device: torch.device) -> Subject:
         ema=config.ema,
         head=config.head,
     )
-    return Subject(network, images, device, config.precision, config.batch_size, config.skip_bad_images, dataset)  # type: ignore[arg-type]
+    console.note(f"Images: {network.recipe_line}.")
+    return Subject(network, images, device, config.precision, config.batch_size, config.skip_bad_images, dataset)
+
+
+def open_images(spec: DatasetSpec, config: ImagesConfig) -> dict[Split, Images]:
+    """Both splits of a dataset, its classes in the order that the user has fixed, where one may."""
+    if config.classes is not None and not spec.ordered_by_user:
+        raise ConfigError(
+            f"--classes fixes the order of class folders, but the dataset {spec.name!r} has an order of its own. Leave "
+            "it out, or take --dataset folder."
+        )
+    given = {"classes": config.classes} if config.classes is not None else {}
+    opened = resolve(spec.open)
+    return {split: opened(config.data_dir, split, **given) for split in SPLITS}
 
 
 def _of_responses(config: SubjectConfig, path: Path, device: torch.device) -> Subject:

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from .. import console
 from ..data.images import Images, TensorImages
 from ..data.preprocessing import Preprocessing
 from ..errors import CacheError, DataError
@@ -33,6 +34,7 @@ from ..training.checkpoint import CHECKPOINT, can_resume
 from ..training.history import EpochRow
 from ..training.loop import Progress, train
 from ..training.regularizers import Regularizer, build_regularizer
+from .opening import open_images
 from .settings import TrainConfig
 
 SCHEMA = "ddeep.train/1"
@@ -70,13 +72,13 @@ def run_training(
     """
     spec = registry().find("model", config.model)
     dataset = registry().find("dataset", config.dataset)
-    opened = resolve(dataset.open)
     with nothing_fetched() if resume else nullcontext():  # then it is the folder that names them
-        images: Images = opened(config.data_dir, "train")
-        test: Images = opened(config.data_dir, "test")
+        opened = open_images(dataset, config)
+        images, test = opened["train"], opened["test"]
         if images.classes != test.classes:
             raise DataError(f"The splits of {config.dataset} do not have the same classes.")
         module, preprocessing, weights = _start(spec, images, config)
+    console.note(f"Images: {preprocessing}.")
     recipe, wanted = config.training_recipe(flip=dataset.flip), config.regularizer_config()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -152,6 +154,9 @@ def _start(spec: ModelSpec, images: Images, config: TrainConfig) -> tuple[nn.Mod
             weights=config.weights,
             mean=config.mean,
             std=config.std,
+            size=config.size,
+            resize=config.resize,
+            interpolation=config.interpolation,
         )
         if network.classes != images.classes:
             raise DataError(f"The weights {network.weights!r} have other classes than {config.dataset}.")
@@ -170,7 +175,8 @@ def choose_preprocessing(images: Images, config: TrainConfig) -> Preprocessing:
     else:
         mean, std, size = _MEAN, _STD, _SIDE
     size = config.size or size
-    return Preprocessing(config.mean or mean, config.std or std, size, size)
+    how = config.interpolation or "bilinear"
+    return Preprocessing(config.mean or mean, config.std or std, size, config.resize or size, how)
 
 
 def mean_and_deviation(pixels: UInt8[Tensor, "n h w 3"]) -> tuple[tuple[float, ...], tuple[float, ...]]:

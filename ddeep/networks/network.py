@@ -58,6 +58,11 @@ class Network:
         """The preprocessing as JSON-ready data."""
         return self.preprocessing.identity() if self.preprocessing is not None else None
 
+    @property
+    def recipe_line(self) -> str:
+        """The preprocessing in one line."""
+        return str(self.preprocessing) if self.preprocessing is not None else "none, responses alone"
+
     def needed_preprocessing(self) -> Preprocessing:
         """How images are prepared, or an error where the network takes responses alone."""
         if self.preprocessing is None:

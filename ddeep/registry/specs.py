@@ -112,11 +112,14 @@ class DatasetSpec(Spec):
     """Labelled images: ``open(data_dir, split)``, split ``"train"`` or ``"test"``, returns Images (ddeep.data.images).
 
     ``flip`` says whether a mirrored image still is one of its class, so that training mirrors half of them by default.
+    With ``ordered_by_user``, ``open`` also takes ``classes=``, the names of the class folders in the order of the
+    network's outputs (``--classes``), or None.
     """
 
     open: Reference = field(kw_only=True)
     num_classes: int | None = field(default=None, kw_only=True)
     flip: bool = field(default=True, kw_only=True)
+    ordered_by_user: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def ddeep_datasets() -> Iterator[DatasetSpec]:
     yield DatasetSpec(
         "folder",
         open=f"{_HERE}.folder:open_folder",
+        ordered_by_user=True,
         summary="Your own images: train/<class>/* and test/<class>/* (or val/<class>/*) in the data folder",
         source="class folders, the layout of torchvision.datasets.ImageFolder",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ddeep.plugin import (
@@ -17,24 +18,24 @@ from ddeep.plugin import (
 )
 
 
-def open_folder(data_dir: Path, split: str) -> Images:
+def open_folder(data_dir: Path, split: str, classes: Sequence[str] | None = None) -> Images:
     """Images of ``data_dir/train/<class>/``; the test split is ``test/``, or ``val/`` where test/ has no class folders.
 
-    The classes are the folders of train/ as text sorts them, or the lines of ``data_dir/classes.txt`` in its order. The
-    test split may lack some of them, but holds no others. Images of one small size are decoded once and kept in the
-    cache.
+    The classes are ``classes``, or else the lines of ``data_dir/classes.txt``, in that order, or the folders of train/
+    as text sorts them. The test split may lack some of them, but holds no others. Images of one small size are decoded
+    once and kept in the cache.
     """
     data_dir = Path(data_dir)
     train = data_dir / "train"
     if not train.is_dir():
         raise DataError(f"There is no folder {train}. Put images into {train}/<class>/ and {data_dir}/test/<class>/.")
-    listed = read_classes(data_dir / "classes.txt")
+    listed = classes or read_classes(data_dir / "classes.txt")
     if split == "train":
         return _in_memory_if_small(open_class_folders(train, listed))
     test = _test_folder(data_dir)
-    classes = listed or class_folders(train)
-    require_classes(test, classes, str(train), all_of_them=False)
-    return _in_memory_if_small(open_class_folders(test, classes))
+    known = listed or class_folders(train)
+    require_classes(test, known, str(train), all_of_them=False)
+    return _in_memory_if_small(open_class_folders(test, known))
 
 
 def _test_folder(data_dir: Path) -> Path:

@@ -8,7 +8,7 @@ from .option import COMPUTE, EXAMINE, SELECT, TRAIN, WRITE, Panel
 from .pages import ExplainConfig, ReportConfig
 from .reading import read_config
 from .runs import ALL, CompareConfig, MeasureConfig, RunConfig
-from .subject import NetworkConfig, SubjectConfig
+from .subject import ImagesConfig, NetworkConfig, SubjectConfig
 from .training import FinetuneConfig, RecipeConfig, TrainConfig
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "ExportConfig",
     "FinetuneConfig",
     "ForgetConfig",
+    "ImagesConfig",
     "MeasureConfig",
     "MergeModulesConfig",
     "NetworkConfig",

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
-from ...errors import ConfigError
+from ...data.class_list import check_classes, read_classes
+from ...errors import ConfigError, DataError
 from .option import COMPUTE, EXAMINE, option, three_numbers
 
+
+def _classes(value: Any) -> Any:
+    """The list in a file, or one that has been read: a run keeps the names, not where they stood."""
+    if isinstance(value, str | Path):
+        found = read_classes(Path(value))
+        if found is None:
+            raise DataError(f"There is no file {value}. It should name one class folder a line.")
+        return tuple(found)
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        check_classes(value, "The list of classes")
+        return tuple(value)
+    return value
+
+
+Classes = Annotated[tuple[str, ...] | Path | None, BeforeValidator(_classes)]
 ThreeNumbers = Annotated[tuple[float, float, float], BeforeValidator(three_numbers)]
 
 
@@ -37,14 +53,29 @@ class SeedConfig(Settings):
     seed: int = option(0, COMPUTE, "Seed of everything random.", strict=True, ge=0, lt=2**63)
 
 
-class RecipeOfImagesConfig(Settings):
-    """How images are prepared, where a weights file does not say."""
+class ImagesConfig(DataConfig):
+    """How the images are called, and how they are prepared where a weights file does not say."""
 
+    classes: Classes = option(
+        None,
+        EXAMINE,
+        "Of class folders: a file naming them, one a line, in the order of the network's outputs (default: classes.txt "
+        "beside train/, or the folders as text sorts them).",
+    )
     mean: ThreeNumbers | None = option(None, EXAMINE, "Pixel mean a weights file was trained with: R,G,B.")
     std: ThreeNumbers | None = option(None, EXAMINE, "Pixel deviation a weights file was trained with: R,G,B.")
+    size: int | None = option(
+        None, EXAMINE, "Side of the images the network sees (default: the weights' or the images' own).", ge=1, le=2048
+    )
+    resize: int | None = option(
+        None, EXAMINE, "Shorter side before the central crop (default: as --size, or as the weights').", ge=1, le=2048
+    )
+    interpolation: Literal["nearest", "bilinear", "bicubic"] | None = option(
+        None, EXAMINE, "nearest, bilinear or bicubic (default: the weights')."
+    )
 
 
-class NetworkConfig(SeedConfig, DeviceConfig, RecipeOfImagesConfig, DataConfig):
+class NetworkConfig(SeedConfig, DeviceConfig, ImagesConfig):
     """What every command that examines networks must know, but for their weights."""
 
     model: str | None = option(
@@ -55,15 +86,6 @@ class NetworkConfig(SeedConfig, DeviceConfig, RecipeOfImagesConfig, DataConfig):
     )
     dataset: str | None = option(
         None, EXAMINE, "Images: `ddeep list datasets` (default: the model's own).", complete="datasets"
-    )
-    size: int | None = option(
-        None, EXAMINE, "Side of the images the network sees (default: the weights' or the images' own).", ge=1, le=2048
-    )
-    resize: int | None = option(
-        None, EXAMINE, "Shorter side before the central crop (default: as --size, or as the weights').", ge=1, le=2048
-    )
-    interpolation: Literal["nearest", "bilinear", "bicubic"] | None = option(
-        None, EXAMINE, "nearest, bilinear or bicubic (default: the weights')."
     )
     ema: bool | None = option(
         None, EXAMINE, "Of a checkpoint with both, read the weights' moving average, or not (default: the average)."
@@ -78,7 +100,7 @@ class NetworkConfig(SeedConfig, DeviceConfig, RecipeOfImagesConfig, DataConfig):
         if self.model is None and self.responses is None:
             raise ConfigError("--model is missing. `ddeep list models` shows what there is; or give --responses FILE.")
         if self.responses is not None:
-            given = [name for name in ("model", "dataset", "weights", "head") if getattr(self, name, None)]
+            given = [name for name in ("model", "dataset", "classes", "weights", "head") if getattr(self, name, None)]
             if given:
                 raise ConfigError(f"--responses stands in place of model and images: leave out --{given[0]}.")
         return self

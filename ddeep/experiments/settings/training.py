@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 from ...training.recipe import FINE_TUNE, FROM_SCRATCH, Optimizer, Recipe, Schedule, Tracker, TrainingPrecision
 from .option import COMPUTE, EXAMINE, TRAIN, WRITE, option
 from .runs import Several
-from .subject import DataConfig, DeviceConfig, RecipeOfImagesConfig, SeedConfig
+from .subject import DeviceConfig, ImagesConfig, SeedConfig
 
 if TYPE_CHECKING:
     from ...training.regularizers import RegularizerConfig
@@ -64,8 +64,8 @@ class RecipeConfig(SeedConfig, DeviceConfig):
         return RegularizerConfig(self.regularizer, {**self.regularizer_options, **alpha}, self.layers)
 
 
-class TrainConfig(RecipeConfig, RecipeOfImagesConfig, DataConfig):
-    """What to train, on what, and how. ``mean``, ``std`` and ``size`` left out are those of the train split.
+class TrainConfig(RecipeConfig, ImagesConfig):
+    """What to train, on what, and how. How images are prepared, where left out, follows from the train split.
 
     ``pretrained`` starts from weights (``weights``: a file or a name; default: the model's own for the dataset), keeps
     their preprocessing, and takes the fine-tuning recipe for what is left out.
@@ -77,7 +77,6 @@ class TrainConfig(RecipeConfig, RecipeOfImagesConfig, DataConfig):
     dataset: str = option(..., EXAMINE, "Images: `ddeep list datasets`.", complete="datasets")
     pretrained: bool = option(False, EXAMINE, "Start from trained weights, with the recipe of fine-tuning.")
     weights: str | None = option(None, EXAMINE, "With --pretrained: a weights file, or the name of the model's own.")
-    size: int | None = option(None, EXAMINE, "Side of the images the network sees (default: their own).", ge=1)
     out: Path | None = option(None, WRITE, "Folder to write (default: one of its own under runs/).")
 
     def training_recipe(self, *, flip: bool = True) -> Recipe:
