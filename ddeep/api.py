@@ -32,7 +32,7 @@ from .heads.decomposed import decompose, head_of
 from .heads.penalty import fit
 from .networks.device import resolve_device
 from .networks.head import set_head
-from .networks.inference import prepare
+from .networks.inference import batch_bound, batch_warning, prepare
 from .networks.layer import Layer
 from .networks.logits import check_logits
 from .networks.wrappers import unwrapped
@@ -212,6 +212,8 @@ def evaluate(module: nn.Module, batches: Batches, *, device: str = "auto") -> fl
     """
     place = resolve_device(device)
     ready = prepare(module, [], place)
+    if bound := batch_bound(unwrapped(module)):
+        console.warn(batch_warning(bound, "as they are given"))
     right = images = 0
     with torch.no_grad():
         for shown, labels in map(read_batch, batches):

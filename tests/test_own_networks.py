@@ -242,6 +242,7 @@ def test_batches_that_cannot_be_read_say_what_they_are() -> None:
             "a mapping with 'pixel_values' and 'labels'; not a dict of pixels, labels",
         ),
         ((images, labels.tolist()), "not a tuple of Tensor, list"),
+        ((images, labels[:, None]), r"not int64 \(8, 1\): give labels\[:, 0\]"),
         ((images, labels[:3]), "There are 3 labels for a batch of 8 images"),
         (
             (images, F.one_hot(labels, CLASSES).float()),
@@ -251,6 +252,16 @@ def test_batches_that_cannot_be_read_say_what_they_are() -> None:
     for batch, problem in cases:
         with pytest.raises(DataError, match=problem):
             ddeep.select(made(Body), [batch], strategy="paper", k=2)
+
+
+def test_accuracies_that_depend_on_the_batch_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten(), nn.LazyLinear(CLASSES)
+    )
+    images, labels = pictures(8)
+    model(images)
+    ddeep.evaluate(model, [(images, labels)])
+    assert "These batch norms keep no running statistics: 1." in " ".join(capsys.readouterr().err.split())
 
 
 def test_networks_of_any_precision() -> None:

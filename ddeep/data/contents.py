@@ -170,7 +170,7 @@ class Contents:
             return
         digests = self._known()
         good = np.frombuffer(self.marks.settled, np.uint8).astype(bool)
-        good &= ~(digests == np.frombuffer(_UNREADABLE, np.uint8)).all(1)
+        good &= digests.any(1) & ~(digests == np.frombuffer(_UNREADABLE, np.uint8)).all(1)
         if int(good.sum()) <= self._saved and self._seen:
             return
         marks = np.where(good, np.frombuffer(self.marks.values, np.uint64), 0).astype(np.uint64)

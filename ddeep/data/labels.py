@@ -26,6 +26,8 @@ def check_labels(labels: object, images: int, classes: int) -> Int64[Tensor, " n
 
 def refuse_several(labels: object) -> None:
     """Raise DataError for labels that say of every class whether it is on the image."""
+    if isinstance(labels, Tensor) and labels.dim() == 2 and labels.shape[1] == 1:
+        raise DataError(f"Labels must be integers (N,), not {_shown(labels)}: give labels[:, 0].")
     if isinstance(labels, Tensor) and labels.dim() == 2:
         raise DataError(
             f"Labels of shape {tuple(labels.shape)} say of every class whether it is on the image: multi-label data. "

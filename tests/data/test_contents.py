@@ -109,6 +109,17 @@ def test_a_pass_hashes_what_it_decodes(root: Path, reads: list[str], workers: in
     assert open_class_folders(root).content_hash == images.content_hash
 
 
+def test_what_is_known_of_some_is_kept_and_completed(root: Path, reads: list[str]) -> None:
+    some = open_class_folders(root)
+    some.contents.complete(torch.tensor([True, False, False, True, False]))
+    assert len(reads) == 2
+    for _ in range(2):
+        again = open_class_folders(root)
+        assert again.contents.seen
+        again.content_hash  # noqa: B018 - it reads the rest
+    assert len(reads) == 5
+
+
 def test_a_part_knows_what_the_whole_knows(root: Path, reads: list[str]) -> None:
     images = open_class_folders(root)
     images.content_hash  # noqa: B018 - it reads
