@@ -116,7 +116,7 @@ class Contents:
     @property
     def missing(self) -> Int64[Tensor, " m"]:
         """Which files' hashes are not known."""
-        return torch.from_numpy((~self._known().any(1)).nonzero()[0])
+        return torch.from_numpy(np.flatnonzero(self._known().max(axis=1) == 0))
 
     def note(self, indices: Int64[Tensor, " m"], digests: UInt8[Tensor, "m 16"]) -> None:
         """Take in the hashes of the files at ``indices``, from whoever has just read them."""
@@ -154,11 +154,9 @@ class Contents:
             self._digests = np.zeros((len(self.files), DIGEST), np.uint8)
             path = self._path()
             self._seen = any(path.parent.glob(f"{self.marks.listing[:32]}-*.safetensors"))
-            with suppress(OSError, SafetensorError, LookupError, ValueError):
-                require_readable(path)
-                kept = load_file(path)
-                marks, digests = kept["marks"].view(np.uint64), kept["digests"]
-                if digests.shape == self._digests.shape and digests.dtype == np.uint8 and len(marks) == len(digests):
+            with suppress(OSError, ValueError):
+                marks, digests = read_table(path)
+                if len(marks) == len(self.files):
                     same = (marks == np.frombuffer(self.marks.values, np.uint64)) & (marks != 0)
                     self._digests[same] = digests[same]
                     self._saved = int(same.sum())
@@ -174,10 +172,10 @@ class Contents:
         if int(good.sum()) <= self._saved and self._seen:
             return
         marks = np.where(good, np.frombuffer(self.marks.values, np.uint64), 0).astype(np.uint64)
-        kept = {"marks": torch.from_numpy(marks.view(np.int64)), "digests": torch.from_numpy(digests)}
+        kept = {"marks": marks.view(np.int64), "digests": digests, "check": _check(marks, digests)}
         with suppress(OSError, CacheError):
             cache_part("contents")
-            write_tensors(kept, self._path())
+            write_tensors({name: torch.from_numpy(array) for name, array in kept.items()}, self._path())
             self._saved = int(good.sum())
 
 
@@ -192,16 +190,23 @@ def hash_file(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(digest if digest != _UNKNOWN else _UNREADABLE, np.uint8)
 
 
-def check_contents(path: Path) -> None:
-    """Raise OSError or ValueError unless ``path`` is a table of hashes as they are kept."""
+def read_table(path: Path) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """The marks and hashes that are kept of files. Raises OSError, and ValueError for a table that is damaged."""
     require_readable(path)
     try:
         kept = load_file(path)
-        whole = kept["digests"].shape == (len(kept["marks"]), DIGEST)
-    except (SafetensorError, LookupError) as error:
+        marks, digests = kept["marks"].view(np.uint64), kept["digests"]
+        whole = digests.shape == (len(marks), DIGEST) and np.array_equal(kept["check"], _check(marks, digests))
+    except (SafetensorError, LookupError, TypeError) as error:
         raise ValueError(str(error)) from None
     if not whole:
-        raise ValueError("it does not hold one hash for each file")
+        raise ValueError("its hashes do not match their own hash")
+    return marks, digests
+
+
+def _check(marks: NDArray[np.uint64], digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    whole = hashlib.sha256(marks.tobytes() + digests.tobytes()).digest()
+    return np.frombuffer(whole, np.uint8).copy()
 
 
 def _threads() -> int:

@@ -62,7 +62,7 @@ class FileImages:
     files: Sequence[Path]
     labels: Int64[Tensor, " n"]
     classes: tuple[str, ...]
-    contents: Contents = None  # type: ignore[assignment] - filled in below
+    contents: Contents = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         _check(len(self.files), self.labels, self.classes)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.contents import check_contents
+from ..data.contents import read_table
 from ..data.pixel_cache import check_converted
 from ..errors import DataError, DdeepError
 from ..evidence.response_cache import check_entry
@@ -119,7 +119,7 @@ def _verify_shard(folder: Path) -> Verdict:
 
 
 def _verify_cache(root: Path) -> Iterator[Verdict]:
-    checks = {"responses": check_entry, "datasets": check_converted, "contents": check_contents}
+    checks = {"responses": check_entry, "datasets": check_converted, "contents": read_table}
     for part, check in checks.items():
         for path in entries_in(root / part, PARTS[part]):
             try:
