@@ -5,8 +5,9 @@
 For every network and strategy the outcome on each test image is kept (which images the decomposed, the learned and the
 refitted head get right), in one file each under ``--out``: a study that was interrupted goes on, and after a strategy
 has changed only its own outcomes are found anew, from responses that ddeep's cache holds. ``--again NAME`` does so for
-a strategy whose change lies outside of its own modules. At the end the parts of docs/strategies.md between its
-``table`` comments are replaced, and docs/strategies.png is drawn; ``--page`` names another file.
+a strategy whose change lies outside of its own modules. At the end docs/strategies.md is written from
+studies/strategies_page.md, whose ``table`` comments say what goes where, and docs/strategies.png is drawn; ``--page``
+names another file.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def main() -> int:
     for name in given.subjects:
         study(name, given)
     results = read(given.out)
-    given.page.write_text(fill(given.page.read_text(encoding="utf-8"), results), encoding="utf-8")
+    template = (ROOT / "studies" / "strategies_page.md").read_text(encoding="utf-8")
+    given.page.write_text(fill(template, results), encoding="utf-8")
     draw(results, given.page.with_suffix(".png"))
     return 0
 

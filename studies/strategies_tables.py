@@ -49,11 +49,11 @@ def _bools(right: NDArray[np.bool_]) -> torch.Tensor:
 
 
 def fill(page: str, results: Results) -> str:
-    """``page`` with everything between ``<!-- table NAME -->`` and ``<!-- end -->`` made anew."""
+    """``page`` with the tables that its comments ``<!-- table NAME -->``, ``<!-- end -->`` ask for in their place."""
 
     def anew(found: re.Match[str]) -> str:
         kind, *arguments = found[1].split()
-        return f"<!-- table {found[1]} -->\n{_TABLES[kind](results, *arguments)}\n<!-- end -->"
+        return _TABLES[kind](results, *arguments)
 
     return re.sub(r"<!-- table ([\w -]+) -->.*?<!-- end -->", anew, page, flags=re.DOTALL)
 
