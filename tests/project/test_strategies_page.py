@@ -23,7 +23,7 @@ def outcomes(wrong: range) -> np.ndarray:
 
 @pytest.fixture
 def results() -> Results:
-    """Ours is ahead beyond chance at k = 2 of the first network, within chance behind at k = 5, far behind elsewhere."""
+    """Ours is ahead beyond chance at k = 2 of the first network, within it behind at k = 5, far behind elsewhere."""
     right = {}
     for subject, k, ours in (("one", 2, 10), ("one", 5, 62), ("two", 2, 200), ("two", 5, 200)):
         found = {"pruned-refit": outcomes(range(ours)), "paper": outcomes(range(60)), "random": outcomes(range(399))}
