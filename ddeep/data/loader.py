@@ -35,9 +35,8 @@ Decode: TypeAlias = Callable[[Path], UInt8[Tensor, "h w 3"]]
 
 
 class Decoded(NamedTuple):
-    """What a worker process sends back: pixels of the files that decoded, and a message for each that did not.
-
-    ``digests`` are the hashes of all the batch's files, where they are wanted.
+    """What a worker process sends back: pixels of the files that decoded, a message for each that did not, and all
+    files' hashes where they are wanted.
     """
 
     pixels: UInt8[Tensor, "n h w 3"]
@@ -202,7 +201,7 @@ def decode_batches(
     )
     try:
         for decoded in _started(loader):
-            yield decoded if shared else Decoded(*(_as_tensor(part) for part in decoded))
+            yield decoded if shared else Decoded(*(torch.from_numpy(p) if hasattr(p, "dtype") else p for p in decoded))
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -261,10 +260,11 @@ class _Batches(Dataset[Any]):
     def __getitem__(self, number: int) -> Decoded:
         pixels, indices, errors, digests = [], [], [], []
         for index in self.wanted[number].tolist():
+            file = self.files[index]
             if self.hashed:  # just before it is decoded, so that its bytes come from the disk once
-                digests.append(hash_file(self.files[index]))
+                digests.append(hash_file(file))
             try:
-                pixels.append(self.decode(self.files[index]))
+                pixels.append(self.decode(file))
                 indices.append(index)
             except DataError as error:
                 errors.append(str(error))
@@ -278,10 +278,6 @@ class _Arrays(_Batches):
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:  # type: ignore[override]
         return tuple(part.numpy() if isinstance(part, Tensor) else part for part in super().__getitem__(number))
-
-
-def _as_tensor(part: NDArray[Any] | list[str]) -> Any:
-    return torch.from_numpy(part) if isinstance(part, np.ndarray) else part
 
 
 def _as_it_is(batch: Any) -> Any:
