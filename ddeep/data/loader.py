@@ -17,7 +17,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -35,9 +34,7 @@ Decode: TypeAlias = Callable[[Path], UInt8[Tensor, "h w 3"]]
 
 
 class Decoded(NamedTuple):
-    """What a worker process sends back: pixels of the files that decoded, a message for each that did not, and all
-    files' hashes where they are wanted.
-    """
+    """What a worker sends back: pixels of the files that decoded, messages for the others, hashes of all if wanted."""
 
     pixels: UInt8[Tensor, "n h w 3"]
     indices: Int64[Tensor, " n"]
@@ -201,7 +198,8 @@ def decode_batches(
     )
     try:
         for decoded in _started(loader):
-            yield decoded if shared else Decoded(*(torch.from_numpy(p) if hasattr(p, "dtype") else p for p in decoded))
+            parts: Any = (torch.from_numpy(part) if hasattr(part, "dtype") else part for part in decoded)
+            yield decoded if shared else Decoded(*parts)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
