@@ -30,7 +30,8 @@ from .files.tables import Table, Tabular
 from .registry.own_code import allow
 from .reports import Report, write_report
 from .reports.comparison_figures import draw_into
-from .results.comparison import save_comparison, table_of
+from .results.comparison import save_comparison
+from .results.comparison_table import table_of
 from .results.run import RunResult, read_run, save_run, saved_network
 from .selections.selection import Selection
 

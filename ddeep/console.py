@@ -15,8 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
+from shutil import get_terminal_size
+from textwrap import wrap
 from threading import Timer
 from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from ._tables import drawn, numeric
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +30,7 @@ Stream = Literal["stdout", "stderr"]
 # Control characters, line separators, direction overrides and lone surrogates: what could fool a terminal or a reader.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _STDOUT, _STDERR = 1, 2
+_NAMES = 18  # columns for the names of facts, at least
 _SHOWN_AFTER = 1.0  # seconds before progress shows
 _PLAIN_EVERY = 10.0  # seconds between plain progress lines
 
@@ -110,22 +115,47 @@ def error(text: str) -> None:
     _print("stderr", f"error: {who}{clean(_joined(text))}", "bold red", everyone=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def facts(pairs: Sequence[tuple[str, object]]) -> None:
+    """Print what is known by name, one line each on stdout; on a terminal long ones go on below their own start."""
+    if _state.stdout is not None:
+        return
+    most = max((len(clean(name)) for name, _ in pairs), default=0)
+    start = min(max(_NAMES, most), 2 * _NAMES)
+    for name, value in pairs:
+        _print("stdout", _wrapped(f"{clean(name):{start}} {clean(value)}", " " * (start + 1)))
+
+
+def prose(text: str) -> None:
+    """Print a sentence on stdout, broken between words where a terminal ends."""
+    if _state.stdout is None:
+        _print("stdout", _wrapped(clean(text)))
+
+
+def width() -> int:
+    """Columns of the terminal; elsewhere what COLUMNS says, or 80."""
+    return get_terminal_size().columns
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, keys: int = 1) -> None:
     """Print a table on stdout. Columns whose cells are all numbers (or empty) are aligned to the right.
 
-    A cell is shown as it is given (``None`` as a dash): format figures before.
+    A cell is shown as it is given (``None`` as a dash): format figures before. On a terminal only words are broken
+    over lines, never a number; columns that have no room there go on in a table below, after the first ``keys`` ones.
     """
     if _state.stdout is not None:
         return
     columns = [clean(name) for name in columns]
     cells = [["-" if value is None else clean(value) for value in row] for row in rows]
-    right = [all(_numeric(row[index]) for row in cells) for index in range(len(columns))]
-    if _is_terminal("stdout"):
-        _rich_table(title, columns, cells, right)
-        return
-    widths = [max(len(text) for text in column) for column in zip(columns, *cells, strict=True)]
+    right = [all(numeric(row[index]) for row in cells) for index in range(len(columns))]
     if title:
         _print("stdout", clean(title))
+    if _is_terminal("stdout"):
+        for number, (part, wide) in enumerate(drawn(columns, cells, right, keys, width())):
+            if number:
+                _print("stdout", "")
+            _rich("stdout").print(part, crop=False, width=wide)
+        return
+    widths = [max(len(text) for text in column) for column in zip(columns, *cells, strict=True)]
     for row in [columns, *cells]:
         aligned = (
             text.rjust(width) if flush_right else text.ljust(width)
@@ -211,16 +241,12 @@ def _rich_progress(title: str, total: int | None) -> Iterator[Callable[[int], No
         bar.stop()
 
 
-def _rich_table(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(title=Text(clean(title)) if title else None, title_justify="left")
-    for name, flush_right in zip(columns, right, strict=True):
-        drawn.add_column(Text(name), justify="right" if flush_right else "left", overflow="fold")
-    for row in cells:
-        drawn.add_row(*(Text(text) for text in row))
-    _rich("stdout").print(drawn)
+def _wrapped(text: str, indent: str = "") -> str:
+    """``text`` in lines that a terminal has room for; elsewhere as it is."""
+    if not _is_terminal("stdout"):
+        return text
+    lines = wrap(text, width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def _serving() -> bool:
@@ -251,7 +277,3 @@ def _is_terminal(name: Stream) -> bool:
 
 def _joined(text: str) -> str:
     return " ".join(text.split())
-
-
-def _numeric(text: str) -> bool:
-    return re.fullmatch(r"|-|[-+]?[\d,]+(\.\d+)?(e[-+]?\d+)?( ?%)?", text) is not None

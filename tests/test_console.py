@@ -16,8 +16,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from ddeep import console
+from ddeep._tables import GAP, drawn
 from ddeep.files.json import json_text
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]x[/bold] \u202ereversed\x9b2J\r\n"
@@ -81,8 +83,65 @@ def test_a_table_without_rows_shows_its_columns(capsys: pytest.CaptureFixture[st
 
 def test_a_table_on_a_terminal_is_drawn(terminal: Terminal) -> None:
     console.table("accuracy", ["class", "full"], [["[bold]cat[/bold]", "91.7"]])
-    assert "┃" in terminal.getvalue()
-    assert "[bold]cat[/bold]" in terminal.getvalue()
+    title, head, row = terminal.getvalue().splitlines()
+    assert (title, row.split()) == ("accuracy", ["[bold]cat[/bold]", "91.7"])
+    assert head.startswith("\x1b[1mclass")  # in bold
+
+
+def shown(terminal: Terminal) -> list[str]:
+    return re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue()).splitlines()
+
+
+def test_words_go_on_in_the_next_line_and_numbers_do_not(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "32")
+    console.table("", ["name", "what it is", "refit %"], [["paper", "the most often active ones", "90.67 ± 0.57"]])
+    assert [line.rstrip() for line in shown(terminal)] == [
+        "name   what it is        refit %",
+        "paper  the most     90.67 ± 0.57",
+        "       often",
+        "       active ones",
+    ]
+
+
+def test_columns_without_room_go_on_below(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    console.table("", ["k", "name", "one", "two"], [["2", "cat", "1000000", "2000000"], ["3", "dog", "3", "4"]], keys=2)
+    assert [line.split() for line in shown(terminal)] == [
+        ["k", "name", "one"], ["2", "cat", "1000000"], ["3", "dog", "3"], [],
+        ["k", "name", "two"], ["2", "cat", "2000000"], ["3", "dog", "4"],
+    ]  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(st.text("ab ", max_size=30), st.integers(0, 10**9), st.floats(-1e3, 1e3)), min_size=1),
+    st.integers(30, 120),
+)
+def test_no_table_breaks_a_number_or_leaves_its_room(rows: list[tuple[str, int, float]], room: int) -> None:
+    cells = [(name, str(count), f"{share:.2f} ± {share:.1e}") for name, count, share in rows]
+    right = [False, True, True]
+    found = ""
+    for table, wide in drawn(["name", "how many", "share %"], cells, right, 1, room):
+        assert wide - GAP <= room
+        stream = io.StringIO()
+        Console(file=stream, width=wide).print(table, crop=False)
+        found += stream.getvalue()
+    for cell in cells:
+        for text in cell[1:]:
+            assert text in found
+
+
+def test_facts_and_sentences_end_between_words(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    console.prose("a sentence that is longer than a terminal of forty columns")
+    console.facts([("p best", "chance of so large a difference"), ("saved in", "/a/" + "long/" * 9)])
+    assert shown(terminal) == [
+        "a sentence that is longer than a",
+        "terminal of forty columns",
+        "p best             chance of so large a",
+        "                   difference",
+        "saved in",
+        "                   /a/" + "long/" * 9,
+    ]
 
 
 @pytest.mark.parametrize("term", ["dumb", "unknown"])

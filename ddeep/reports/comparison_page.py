@@ -13,7 +13,8 @@ from ..experiments.compare import SCHEMA
 from ..experiments.settings import CompareConfig
 from ..files.regular import require_inside
 from ..files.sealed import check_files, read_sealed
-from ..results.comparison import check_comparison_document, table_of
+from ..results.comparison import check_comparison_document
+from ..results.comparison_table import table_of
 from .heat import Heat, heat_table, number
 from .page import command, provenance, render
 from .style import Plot, inline_svg

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..files.sealed import write_sealed
 from ..files.validation import first_problem
+from .comparison_table import csv_of
 from .folder import save_result
 
 _Ends = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -86,6 +85,8 @@ class _Null(_Part):
     layer: str
     filters_per_class: int | list[int]
     quantiles: dict[str, float]
+    decomposed: list[float] | None = None
+    refit: list[float] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> _Null:
@@ -157,124 +158,12 @@ def check_comparison_document(document: dict[str, Any]) -> None:
         raise ValueError(first_problem(error)) from None
 
 
-# The rows' own fields, in the order of the CSV file; metrics follow.
-FIELDS = (
-    "weights",
-    "layer",
-    "strategy",
-    "k",
-    "filters_per_class",
-    "distinct_filters",
-    "filters",
-    "decomposed",
-    "decomposed_interval",
-    "null_mean",
-    "p_value",
-    "learned",
-    "learned_interval",
-    "refit",
-    "refit_interval",
-    "refit_l2",
-    "refit_kept",
-    "refit_p_value",
-    "best_difference",
-    "best_difference_interval",
-    "best_p",
-    "best_p_holm",
-    "best_alike",
-    "full_difference",
-    "full_difference_interval",
-    "full_p",
-    "full_p_holm",
-    "essentiality_gap",
-    "essentiality_spread",
-    "seconds",
-)
-
-
 def save_comparison(document: dict[str, Any], out: Path, draw: Callable[[Path], None]) -> Path:
     """Write ``comparison.json``, ``comparison.csv`` and what ``draw(folder)`` adds; return where (``save_result``)."""
 
     def write(folder: Path) -> None:
-        (folder / "comparison.csv").write_text(_csv(document), encoding="utf-8", newline="")
+        (folder / "comparison.csv").write_text(csv_of(document), encoding="utf-8", newline="")
         draw(folder)
         write_sealed(folder / "comparison.json", document, [path.name for path in folder.iterdir()])
 
     return save_result(out, write)
-
-
-def metric_columns(document: dict[str, Any]) -> list[str]:
-    """The rows' fields that are metrics."""
-    return [name for name in document["rows"][0] if name not in (*FIELDS, "metrics")]
-
-
-def _csv(document: dict[str, Any]) -> str:
-    """One line for each row; an interval takes two columns, its ends."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    columns = [*FIELDS, *metric_columns(document)]
-    writer.writerow([name for column in columns for name in _names(column)])
-    for row in document["rows"]:
-        writer.writerow([value for column in columns for value in _values(column, row.get(column))])
-    return text.getvalue()
-
-
-def _names(column: str) -> list[str]:
-    base = column.removesuffix("_interval")
-    return [column] if base == column else [f"{base}_low", f"{base}_high"]
-
-
-def _values(column: str, value: Any) -> list[Any]:
-    return list(value or (None, None)) if column.endswith("_interval") else [value]
-
-
-def table_of(document: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and cells for the screen; checkpoints and layers show only where there are several."""
-    rows = document["rows"]
-    several = [name for name in ("weights", "layer") if len({row[name] for row in rows}) > 1]
-    measured = metric_columns(document)
-    stages = [name for name in ("refit", "learned", "decomposed") if any(row.get(name) is not None for row in rows)]
-    accuracies = [title for stage in stages for title in _TITLES[stage]]
-    standing = ["to best"] if any(row.get("best_alike") is not None for row in rows) else []
-    p_name = "refit_p_value" if any(row.get("refit_p_value") is not None for row in rows) else "p_value"
-    columns = [*several, "k", "strategy", *accuracies, *standing, "p", *measured, "gap %", "filters"]
-    return columns, [
-        [
-            *(row[name] for name in several),
-            row["k"],
-            row["strategy"],
-            *(cell for stage in stages for cell in _accuracy(row, stage)),
-            *(_standing(row) for _ in standing),
-            _shown(row.get(p_name), ".3f"),
-            *(_shown(row[name], ".4f") for name in measured),
-            _shown(row["essentiality_gap"], ".1f"),
-            row["distinct_filters"],
-        ]
-        for row in rows
-    ]
-
-
-# The learned head's interval is in the files alone: most screens have no room for a third.
-_TITLES = {"refit": ["refit %", "95 %"], "learned": ["learned %"], "decomposed": ["decomposed %", "95 %"]}
-
-
-def _accuracy(row: dict[str, Any], stage: str) -> list[str | None]:
-    """The cells below the stage's titles."""
-    return [_shown(row.get(stage), ".2f"), _interval(row.get(f"{stage}_interval"))][: len(_TITLES[stage])]
-
-
-def _standing(row: dict[str, Any]) -> str | None:
-    """Points less than the best of the k, and whether that can be told from nothing."""
-    if row.get("best_alike") is None:
-        return None
-    if row["best_difference"] is None:
-        return "best"
-    return f"{row['best_difference']:+.2f}" + (" alike" if row["best_alike"] else "")
-
-
-def _shown(value: int | float | None, form: str) -> str | None:
-    return None if value is None else format(value, form)
-
-
-def _interval(ends: list[float] | None) -> str | None:
-    return None if ends is None else f"{ends[0]:.2f} to {ends[1]:.2f}"

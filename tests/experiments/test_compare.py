@@ -101,12 +101,17 @@ def test_what_it_prints_and_writes(cli_here: Cli, tmp_path: Path) -> None:
 
 
 def test_the_table_is_for_people(cli_here: Cli) -> None:
-    done = cli_here("compare", "--model", "resnet20", "--strategies", "paper", "weight", "--k", "2", "--no-refit")
+    words = ["compare", "--model", "resnet20", "--strategies", "paper", "weight", "--k", "2", "--no-refit"]
+    done = cli_here(*words)
     assert done.status == 0, done.err
-    lines = done.out.splitlines()
-    assert lines[1].split()[:2] == ["k", "strategy"]
-    assert {line.split()[1] for line in lines[2:4]} == {"paper", "weight"}
+    sentence, _, title, head, *rows = done.out.splitlines()
+    assert sentence.startswith("With k = 2 of 64 filters a class, ")
+    assert title == "resnet20 on digits, the best of each k first"
+    assert head.split() == ["k", "strategy", "decomposed", "%", "p", "best", "p", "random"]
+    assert {line.split()[1] for line in rows[:2]} == {"paper", "weight"}
+    assert all(line.split()[3] == "±" for line in rows[:2])
     assert "full network" in done.out
+    assert "gap, points" in cli_here(*words, "--wide").out
 
 
 def test_layers_and_checkpoints_side_by_side(passes: list[str]) -> None:
