@@ -14,7 +14,9 @@ from ..experiments.settings import CompareConfig
 from ..files.regular import require_inside
 from ..files.sealed import check_files, read_sealed
 from ..results.comparison import check_comparison_document
-from ..results.comparison_table import table_of
+from ..results.comparison_summary import Place, places_of, sentence, sentences
+from ..results.comparison_table import meanings_of, table_of
+from .dots import dots, few
 from .heat import Heat, heat_table, number
 from .page import command, provenance, render
 from .style import Plot, inline_svg
@@ -31,13 +33,11 @@ class Column(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The most accurate row of a stage, and the strategies that cannot be told from it at its k."""
+    """The highest accuracy of a stage, and whose it is: one strategy's, or several that cannot be told apart."""
 
     stage: str
-    strategy: str
-    k: str
     value: str
-    alike: str
+    whose: str
 
 
 def read_comparison(folder: Path) -> dict[str, Any]:
@@ -67,19 +67,21 @@ def comparison_page(document: dict[str, Any], plots: list[Plot]) -> str:
     names, cells = table_of(document)
     columns = [Column(name, name not in ("strategy", "weights", "layer"), name == "strategy") for name in names]
     strategies = list(dict.fromkeys(row["strategy"] for row in document["rows"]))
-    drawn: dict[str, list[Markup]] = {"accuracy": [], "agreement": []}
+    drawn: dict[str, list[Markup]] = {"agreement": [], "each": [], "few": []}
     for plot in plots:
-        drawn[plot.name.partition("-")[0]].append(Markup(inline_svg(plot)))
-    bests = _bests(document["rows"])
+        drawn.get(plot.name.partition("-")[0], []).append(Markup(inline_svg(plot)))
     return render(
         "comparison.html.jinja",
+        styles=("comparison.css",),
+        scripts=("report.js", "comparison.js"),
         model=document["model"],
         dataset=document["dataset"],
         ks=[_k(k) for k in document["k"]],
         strategies=strategies,
         networks=[{**network, "interval": _interval(network["full_interval"])} for network in document["networks"]],
-        bests=bests,
-        learned=any(best.stage == "learned" for best in bests),
+        sentences=sentences(document),
+        bests=_bests(document["rows"]),
+        places=[_place_view(place) for place in places_of(document)],
         command=command("compare", CompareConfig, document.get("config") or {}),
         plots=drawn,
         columns=columns,
@@ -87,10 +89,31 @@ def comparison_page(document: dict[str, Any], plots: list[Plot]) -> str:
             {"k": _k(row["k"]), "cells": [_shown(cell) for cell in line]}
             for row, line in zip(document["rows"], cells, strict=True)
         ],
+        meanings=meanings_of(document),
         agreements=_agreements(document, strategies),
         skipped=document["skipped"],
         facts=_facts(document),
     )
+
+
+def _place_view(place: Place) -> dict[str, Any]:
+    """One layer of one checkpoint: a chart for each k, and every strategy's accuracies over all k."""
+    charts = [dots(place, k) for k in place.ks]
+    bands = [(at, chart.null) for at, chart in enumerate(charts) if chart.null is not None]
+    curves: dict[str, list[str]] = {}
+    for at, chart in enumerate(charts):
+        for dot in chart.rows:
+            curves.setdefault(dot.strategy, []).append(f"{at}:{dot.value:.3f}:{dot.low:.3f}:{dot.high:.3f}")
+    return {
+        "name": f"{place.network['weights']}, {place.layer}",
+        "k": _k(place.chosen_k),
+        "ks": [_k(k) for k in place.ks],
+        "full": place.network["full"],
+        "band": " ".join(f"{at}:{low:.3f}:{high:.3f}" for at, (low, high) in bands),
+        "charts": [(_k(chart.k), chart, sentence(place, chart.k)) for chart in charts],
+        "curves": {name: " ".join(points) for name, points in curves.items()},
+        "few": few(place),
+    }
 
 
 def _k(k: int | float) -> str:
@@ -112,23 +135,25 @@ def _interval(ends: list[float]) -> str:
 
 
 def _bests(rows: list[dict[str, Any]]) -> list[Best]:
-    """The best row of each stage that any row has."""
+    """The highest accuracy of each stage that any row has."""
     found = []
     for stage in ("decomposed", "learned", "refit"):
         judged = [row for row in rows if row.get(stage) is not None]
         if judged:
             best = max(judged, key=lambda row: row[stage])
-            found.append(Best(stage, best["strategy"], _k(best["k"]), number(best[stage]), _alike(best, rows)))
+            found.append(Best(stage, number(best[stage]), f"{_whose(stage, best, judged)}, k = {_k(best['k'])}"))
     return found
 
 
-def _alike(best: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """The other strategies that cannot be told from the best of this row's k; empty where it is alone, or not best."""
+def _whose(stage: str, best: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """The strategy's name, or how many have that accuracy, or cannot be told from it, at the same place and k."""
     place = [best[name] for name in ("weights", "layer", "k")]
     here = [row for row in rows if [row[name] for name in ("weights", "layer", "k")] == place]
-    if best.get("best_difference") is not None or not best.get("best_alike"):
-        return ""
-    return ", ".join(row["strategy"] for row in here if row is not best and row.get("best_alike"))
+    alike = [row for row in here if row.get("best_alike")]
+    if len(alike) > 1 and best in alike and stage == ("decomposed" if best["refit"] is None else "refit"):
+        return f"{len(alike)} strategies alike"
+    same = [row for row in here if row[stage] == best[stage]]
+    return f"{len(same)} strategies" if len(same) > 1 else str(best["strategy"])
 
 
 def _agreements(document: dict[str, Any], strategies: list[str]) -> list[tuple[str, Heat, Heat]]:

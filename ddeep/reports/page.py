@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,28 @@ from .heat import number, shades_css
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, **content: Any) -> str:
-    """The page that ``template`` makes of ``content``; names in it are shown as text, whatever they hold."""
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+def render(
+    template: str, *, styles: Sequence[str] = (), scripts: Sequence[str] = ("report.js",), **content: Any
+) -> str:
+    """The page that ``template`` makes of ``content``; names in it are shown as text, whatever they hold.
+
+    ``styles`` are added to those that all pages have; ``scripts`` become one, in this order.
+    """
+    script = f'"use strict";\n(() => {{\n{"".join(map(_read, scripts))}}})();\n'
     return (
         _environment()
         .get_template(template)
         .render(
-            css=Markup(style + shades_css()),
+            css=Markup("".join(map(_read, ("report.css", *styles))) + shades_css()),
             script=Markup(script),
             script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             **content,
         )
     )
+
+
+def _read(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def command(name: str, kind: type[BaseModel], config: Mapping[str, Any]) -> str:

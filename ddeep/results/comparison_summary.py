@@ -66,19 +66,22 @@ def sentences(document: dict[str, Any]) -> list[str]:
     places = list(places_of(document))
     if not places:
         return ["No layer compared feeds the head, so there are no accuracies: only how much the strategies agree."]
-    return [_sentence(place, several=len(places) > 1) for place in places]
+    return [
+        f"{place.network['weights']}, layer {place.layer}: {found}" if len(places) > 1 else found
+        for place in places
+        for found in [sentence(place, place.chosen_k)]
+    ]
 
 
-def _sentence(place: Place, several: bool) -> str:
-    k = place.chosen_k
+def sentence(place: Place, k: K) -> str:
+    """What was found with one k at one place."""
     best, *others = place.at(k)
     low, high = best["decomposed_interval" if best["refit"] is None else "refit_interval"]
-    where = f"{place.network['weights']}, layer {place.layer}: with" if several else "With"
     when = "by their filters alone" if best["refit"] is None else "after a refit"
     images = place.network["images"].get("test")
     of = f" of {images:,} test images" if images else ""
     return (
-        f"{where} {_filters(k, place.filters)}, {_standing(best, others)} {when}: it reaches "
+        f"With {_filters(k, place.filters)}, {_standing(best, others)} {when}: it reaches "
         f"{accuracy(best):.2f} %{of} (95 % interval {low:.2f} to {high:.2f}), the full network "
         f"{place.network['full']:.2f} %{_against_full(best)}{_chance(place, k, best)}."
     )

@@ -27,11 +27,20 @@
     });
   }
 
-  // Numbers before words and dashes, whichever way (1 or -1) both are sorted.
+  // The numbers of a cell that holds nothing but numbers, such as "−0.3", "<0.001", "98.2 to 99.9" or "50 30 18".
+  const figures = (text) => {
+    if (/[^\d\s.,<%±+−–…-]/.test(text.replace(/\bto\b|e[-+]?\d+/g, " "))) return [];
+    const found = text.replaceAll("−", "-").match(/[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?/g) || [];
+    return found.map((number) => parseFloat(number.replaceAll(",", "")));
+  };
+
+  // Numbers before words and dashes, whichever way (1 or -1) both are sorted; lists by their first number that differs.
   const compare = (a, b, sign) => {
-    const [x, y] = [numeric(a), numeric(b)];
-    if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
-    return sign * (Number.isNaN(x) ? a.localeCompare(b) : x - y);
+    const [x, y] = [figures(a), figures(b)];
+    if (!x.length !== !y.length) return x.length ? -1 : 1;
+    if (!x.length) return sign * a.localeCompare(b, undefined, { numeric: true });
+    const at = x.findIndex((number, place) => number !== y[place]);
+    return sign * (at < 0 ? x.length - y.length : at < y.length ? x[at] - y[at] : 1);
   };
 
   // A table that sorts by any column.
@@ -217,15 +226,6 @@
     }
   }
 
-  // Results of one k alone.
-  function onlyK() {
-    $("only-k").addEventListener("change", (event) => {
-      for (const row of all("#results tbody tr")) {
-        row.hidden = event.target.value !== "" && row.dataset.k !== event.target.value;
-      }
-    });
-  }
-
   root.classList.add("scripted");
   theme();
   copying();
@@ -233,5 +233,4 @@
   if ($("least")) losses();
   if ($("pick")) picker();
   if (document.querySelector(".heat-view td")) heatMaps();
-  if ($("only-k")) onlyK();
 })();
