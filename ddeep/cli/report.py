@@ -26,7 +26,7 @@ def report(
     config: ConfigOption = None,
     as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
-    """Turn a run into one HTML file that opens anywhere, offline, and into figures (PNG, SVG) for a paper."""
+    """Turn a run into one HTML file that opens anywhere, offline, and into figures (PNG, SVG, PDF) for a paper."""
     from ..reports import write_report
 
     settings = read_config(ReportConfig, given, config)

@@ -27,7 +27,7 @@ class Report:
 def write_report(run: Path, settings: ReportConfig | None = None, subject: Subject | None = None) -> Report:
     """Write the report of a run's or a comparison's directory; ``subject`` is what a run was about, if at hand.
 
-    Its figures go into ``figures/`` beside it, as PNG and SVG. Without the run's images or network it
+    Its figures go into ``figures/`` beside it, as PNG, SVG and PDF. Without the run's images or network it
     shows what the run itself has saved. Raises DataError where ``run`` is not such a directory.
     """
     from .comparison_figures import draw

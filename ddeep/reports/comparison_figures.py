@@ -19,7 +19,7 @@ from scipy.spatial.distance import squareform
 from ..results.comparison_summary import Place, accuracy, places_of
 from ..selections.k import K
 from .dots import Dots, dots, few, null_of, scale
-from .style import BLUE, DIFFERENCES, GREY, MAGNITUDES, MARKERS, SERIES, STAGES, Plot, grid, label, save, style
+from .style import BLUE, DIFFERENCES, GREY, MAGNITUDES, MARKERS, SERIES, STAGES, Plot, grid, label, save, style, titled
 
 Rows = Sequence[dict[str, Any]]
 ACROSS = 5  # panels side by side
@@ -51,7 +51,7 @@ def draw(document: dict[str, Any]) -> Iterator[Plot]:
 
 
 def draw_into(document: dict[str, Any], folder: Path) -> None:
-    """Write all of them into ``folder``, as PNG and SVG."""
+    """Write all of them into ``folder``, as PNG, SVG and PDF."""
     for plot in draw(document):
         save(plot, folder)
 
@@ -100,7 +100,7 @@ def _dots(name: str, title: str, found: Dots) -> Plot:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("accuracy on the test split, %")
     figure.legend(loc="outside lower left", ncols=2)
-    _title(figure, f"{title}, k = {found.k:g}")
+    titled(figure, f"{title}, k = {found.k:g}")
     return Plot(name, figure, f"Test accuracy of every strategy with 95 % intervals. {title}, k = {found.k:g}.")
 
 
@@ -121,7 +121,7 @@ def _few(name: str, title: str, place: Place) -> Plot:
     axes.set_xlabel("k, filters per class")
     axes.set_ylabel("accuracy on the test split, %")
     figure.legend(loc="outside lower left", ncols=2)
-    _title(figure, title)
+    titled(figure, title)
     return Plot(name, figure, f"Test accuracy against k of {', '.join(chosen)}, with 95 % intervals. {title}.")
 
 
@@ -149,7 +149,7 @@ def _each(name: str, title: str, place: Place) -> Plot:
         row[0].set_ylabel("test accuracy, %")
     named = {name: line for panel in panels.flat for line, name in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside lower left", ncols=len(named))
-    _title(figure, title)
+    titled(figure, title)
     return Plot(name, figure, f"Test accuracy against k with 95 % intervals, one panel a strategy. {title}.")
 
 
@@ -188,10 +188,6 @@ def _around(axes: Axes, place: Place, stage: str) -> None:
     axes.set_xlim(-0.4, len(place.ks) - 0.6)
 
 
-def _title(figure: Figure, title: str) -> None:
-    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
-
-
 def _agreement(name: str, title: str, table: dict[str, Any]) -> Plot:
     """Jaccard overlap and rank agreement, strategies that choose alike beside each other."""
     overlap, ranks = (np.array(table[kind], dtype=float) for kind in ("jaccard", "rank_agreement"))
@@ -213,7 +209,7 @@ def _agreement(name: str, title: str, table: dict[str, Any]) -> Plot:
         axes.spines[:].set_visible(False)
         figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
     title = f"{title}, k = {table['k']:g}"
-    _title(figure, title)
+    titled(figure, title)
     return Plot(name, figure, f"How much the strategies' selections agree, mean over classes. {title}.")
 
 

@@ -9,6 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from . import style
@@ -50,7 +51,7 @@ def accuracy_by_class(found: Findings) -> Plot:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("accuracy on the test split, %")
     style.grid(axes, "x")
-    figure.legend(loc="outside upper left", ncols=len(found.stages))
+    figure.legend(loc="outside lower left", ncols=len(found.stages))
     return Plot("accuracy-by-class", figure, "Accuracy of every class at each stage; the table below has the numbers.")
 
 
@@ -116,7 +117,9 @@ def confusion_change(found: Findings) -> Plot:
     axes.spines[:].set_visible(False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=18, label=f"images, {found.final} − full")
+    bar = figure.colorbar(
+        image, ax=axes, shrink=0.8, aspect=18, label=f"images, {found.final} − full", ticks=MaxNLocator(5, integer=True)
+    )
     bar.outline.set_visible(False)
     return Plot("confusion-change", figure, f"Change of the confusion matrix from the full network to {found.final}.")
 
@@ -141,5 +144,5 @@ def metrics_over_layers(depth: Sequence[Depth], feeding: str) -> Plot:
         tick.set_fontweight("bold" if row.layer == feeding else "normal")
     axes.set_ylim(bottom=0)
     style.grid(axes, "y")
-    figure.legend(loc="outside upper left", ncols=len(names))
+    figure.legend(loc="outside lower left", ncols=len(names))
     return Plot("metrics-over-layers", figure, "Metrics of layers over the depth of the network.")

@@ -1,4 +1,4 @@
-"""One style for every figure: on paper (PNG, SVG) and inside a page, where it follows light and dark.
+"""One style for every figure: on paper (PNG, SVG, PDF) and inside a page, where it follows light and dark.
 
 Lines and points are in the colours of Okabe & Ito (2008); differences run from orange (less) through a neutral to blue
 (more), and magnitudes from the neutral to blue: both keep their order for colour-blind readers and in grey.
@@ -21,8 +21,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 
-from ..console import clean
+from ..console import clean, warn
 from ..files.atomic import written_whole
+from .fonts import SANS, fit_fonts
 
 INK = "#1d1d1f"
 GREY = "#7a7a80"
@@ -55,7 +56,7 @@ _STYLE: dict[Any, Any] = {
     "savefig.facecolor": "none",
     "axes.facecolor": "none",
     "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
+    "font.sans-serif": SANS,
     "font.size": 9.0,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
@@ -79,7 +80,6 @@ _STYLE: dict[Any, Any] = {
     "grid.alpha": 0.14,
     "grid.linewidth": 0.5,
     "text.parse_math": False,  # a class may be called $x$
-    "svg.fonttype": "none",
     "svg.hashsalt": "ddeep",
 }
 
@@ -123,22 +123,36 @@ def grid(axes: Axes, axis: str) -> None:
     axes.set_axisbelow(True)
 
 
+def titled(figure: Figure, text: str) -> None:
+    """Give the whole figure its title."""
+    figure.suptitle(text, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+
+
 def save(plot: Plot, folder: Path) -> list[Path]:
-    """Write ``<name>.png`` (300 dots per inch, white) and ``<name>.svg`` into ``folder``; return both paths."""
-    paths = [folder / f"{plot.name}.png", folder / f"{plot.name}.svg"]
+    """Write ``<name>`` as PNG (300 dots per inch, white), SVG (text as outlines) and PDF (fonts embedded).
+
+    Names in other scripts take the installed fonts that have them; where none has, that is said. Returns the paths.
+    """
+    paths = [folder / f"{plot.name}.{kind}" for kind in ("png", "svg", "pdf")]
     with style():
+        fonts = fit_fonts(plot.figure)
+        if fonts.missing:
+            warn(
+                f"No installed font has {' '.join(sorted(fonts.missing))}, so names in {plot.name} show boxes there. "
+                "Install one that does, such as Noto Sans of that script, and draw again."
+            )
         for path in paths:
             kind, shade = path.suffix[1:], "white" if path.suffix == ".png" else "none"
-            with written_whole(path) as temporary:
-                plot.figure.savefig(temporary, format=kind, dpi=300, facecolor=shade, metadata=_metadata(kind))
+            with written_whole(path) as temporary, matplotlib.rc_context({"pdf.fonttype": fonts.pdf_type}):
+                plot.figure.savefig(temporary, format=kind, dpi=300, facecolor=shade, metadata=_METADATA[kind])
     return paths
 
 
 def inline_svg(plot: Plot) -> str:
     """The figure as an ``<svg>`` element for a page that defines the colours' custom properties."""
     drawn = io.StringIO()
-    with style():
-        plot.figure.savefig(drawn, format="svg", metadata=_metadata("svg"))
+    with style(), matplotlib.rc_context({"svg.fonttype": "none"}):  # the reader's own fonts
+        plot.figure.savefig(drawn, format="svg", metadata=_METADATA["svg"])
     text = drawn.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", text, flags=re.S)
@@ -169,6 +183,9 @@ def readable_on(colour: str) -> str:
     return "#000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#fff"
 
 
-def _metadata(kind: str) -> dict[str, str | None]:
-    # The same figure is the same file, whenever it is made.
-    return {"Date": None, "Creator": "ddeep"} if kind == "svg" else {"Software": "ddeep"}
+# The same figure is the same file, whenever it is made.
+_METADATA: dict[str, dict[str, str | None]] = {
+    "png": {"Software": "ddeep"},
+    "svg": {"Date": None, "Creator": "ddeep"},
+    "pdf": {"CreationDate": None, "Creator": "ddeep", "Producer": None},
+}

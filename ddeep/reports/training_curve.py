@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import BLUE, ORANGE, Plot, grid, label, style
+from .style import BLUE, ORANGE, Plot, grid, label, style, titled
 
 
 def training_curve(epochs: Sequence[dict[str, Any]], title: str) -> Plot:
@@ -27,5 +27,5 @@ def training_curve(epochs: Sequence[dict[str, Any]], title: str) -> Plot:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             grid(axes, "y")
         accuracy.legend()
-        figure.suptitle(label(title, 80))
+        titled(figure, label(title, 80))
     return Plot("curve", figure, f"{title}: loss and accuracy over {len(numbers)} epochs")

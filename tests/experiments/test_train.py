@@ -81,6 +81,7 @@ def test_a_run_directory_holds_all_there_is_to_know(images: Path, tmp_path: Path
     assert len(document["epochs"]) == document["recipe"]["epochs"] == 3
     assert document["preprocessing"]["size"] == 16
     assert sorted(path.name for path in out.iterdir()) == [
+        "curve.pdf",
         "curve.png",
         "curve.svg",
         "history.csv",

@@ -100,7 +100,7 @@ def test_figures_stand_beside_the_page(digits_run: Path, digits_page: Path) -> N
     assert digits_page.parent == digits_run
     names = {path.name for path in (digits_run / "figures").iterdir()}
     stems = {"accuracy-by-class", "class-filter-matrix", "confusion-change", "metrics-over-layers"}
-    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg", "pdf")}
 
 
 def test_hostile_names_are_shown_as_text(hostile_run: Path) -> None:

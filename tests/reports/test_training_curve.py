@@ -19,7 +19,8 @@ def test_it_shows_both_losses_and_accuracies(tmp_path: Path) -> None:
     loss, accuracy = plot.figure.axes
     assert [list(line.get_ydata()) for line in loss.lines] == [[1.0, 0.5]]
     assert [list(line.get_ydata()) for line in accuracy.lines] == [[51.0, 52.0], [40.0, 40.0]]
-    png, svg = save(plot, tmp_path)
+    png, svg, pdf = save(plot, tmp_path)
+    assert pdf.read_bytes().startswith(b"%PDF")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "<svg" in svg.read_text()
 
