@@ -33,7 +33,7 @@ def drawn(
         unbroken = texts if right[at] else [word for text in texts for word in text.split()]
         widths.append(max(map(cell_len, [name, *texts])))
         longest = max(map(cell_len, [*name.split(), *unbroken]), default=0)
-        least.append(longest if right[at] else min(longest, max(room // 2, GAP)))
+        least.append(longest if right[at] else min(longest, max(2 * room // 3, GAP)))
     for block in _blocks(least, keys, room):
         shown = _narrowed([widths[at] for at in block], [least[at] for at in block], room)
         table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)

@@ -22,6 +22,7 @@ from ..files.json import json_text
 from ..files.paths import default_out
 from .completion import completer
 from .options import ConfigOption, JsonOption, examples, new_app
+from .run import sentence
 from .settings_options import takes
 from .train import shown_progress, train_and_show
 
@@ -97,11 +98,12 @@ def _finetune_and_show(
 
     document = finetune_shown(folder, settings, source=source, resume=resume)
     if processes.rank() == 0:
+        console.prose(sentence(document))
         figures = ", ".join(
             f"{name} {value:.2f} %" for name, value in document["accuracy"].items() if value is not None
         )
-        console.say(f"{'accuracy':18} {figures}")
-        console.say(f"{'saved in':18} {folder}")
+        trained = f"{len(document['finetune']['epochs'])} epochs, {figures} of the test images"
+        console.facts([("accuracy", trained), ("saved in", folder)])
         console.document(json_text(document))
 
 

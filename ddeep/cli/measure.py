@@ -10,6 +10,7 @@ from ..files.json import json_text
 from ..files.paths import default_out
 from .lists import ListCommand
 from .options import ConfigOption, JsonOption, examples, new_app
+from .run import metric_facts
 from .settings_options import takes
 
 app = new_app()
@@ -41,9 +42,9 @@ def measure(given: dict[str, Any], config: ConfigOption = None, as_json: JsonOpt
     title = f"{document['model']} on {document['dataset']}"
     console.table(title, columns, [[_shown(value) for value in row] for row in rows])
     console.say()
-    for name, value in document["means"].items():
-        console.say(f"{name:18} {_shown(value)} (mean over layers)" if value is not None else f"{name:18} not defined")
-    console.say(f"{'saved in':18} {folder}")
+    over = "" if len(rows) == 1 else f", means over {len(rows)} layers"
+    console.say(f"What they mean{over}:")
+    console.facts([*metric_facts(document["means"]), ("saved in", folder)])
     console.document(json_text(document))
 
 

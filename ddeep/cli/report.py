@@ -34,9 +34,11 @@ def report(
     if written.missing:
         console.warn(f"Without images: {written.missing}")
     size = written.page.stat().st_size
-    console.say(f"{written.page}  ({size / 1e6:.1f} MB)")
-    for path in written.figures:
-        console.say(str(path))
+    names = list(dict.fromkeys(path.stem for path in written.figures))
+    kinds = ", ".join(dict.fromkeys(path.suffix[1:].upper() for path in written.figures))
+    console.say(f"{written.page}  ({size / 1e6:.1f} MB): open it in any browser, it needs no network")
+    if names:
+        console.facts([("figures in", written.figures[0].parent), (kinds, ", ".join(names))])
     console.document(
         json_text(
             {

@@ -92,6 +92,8 @@ def _gather_shard(settings: RunConfig, shard: str) -> None:
 
 def _show(document: dict[str, Any], folder: Path) -> None:
     measured = [name for name, percent in document["accuracy"].items() if percent is not None]
+    console.prose(sentence(document))
+    console.say()
     k = f", k = {document['k']}" if document["k"] is not None else ""
     console.table(
         f"{document['model']} on {document['dataset']}, layer {document['layer']}, "
@@ -104,16 +106,53 @@ def _show(document: dict[str, Any], folder: Path) -> None:
         ],
     )
     console.say()
-    _say("accuracy", _accuracies(document["accuracy"]))
+    facts = [("accuracy", f"{_accuracies(document['accuracy'])} of {document['images']['test']:,} test images")]
     if document["accuracy_present"] != document["accuracy"]:
-        _say("among present", _accuracies(document["accuracy_present"]))
+        facts.append(("among present", _accuracies(document["accuracy_present"])))
     if document["refit"] is not None:
-        _say("refit", _penalty(document["refit"]))
-    for name, figure in document["metrics"].items():
-        _say(name.replace("_", " "), _figure(figure))
+        facts.append(("refit", _penalty(document["refit"])))
+    facts += metric_facts({name.replace("_", "-"): figure for name, figure in document["metrics"].items()})
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in document["timings"].items())
-    _say("seconds", seconds)
-    _say("saved in", str(folder))
+    console.facts([*facts, ("seconds", seconds), ("saved in", folder)])
+
+
+def sentence(document: dict[str, Any]) -> str:
+    """What a run has found, in plain words."""
+    sizes = sorted({len(row["filters"]) for row in document["per_class"] if row["filters"]})
+    many = f"{sizes[0]} to {sizes[-1]} filters" if len(sizes) > 1 else f"{sizes[0]} filter{'s' * (sizes[0] > 1)}"
+    accuracy = {name: percent for name, percent in document["accuracy"].items() if percent is not None}
+    after = [f"{accuracy[name]:.2f} % {words}" for name, words in _AFTERWARDS.items() if name in accuracy]
+    if "decomposed" not in accuracy:
+        return (
+            f"Each class has {many} of a layer that does not feed the head, so no head was made of them; the full "
+            f"network gets {accuracy['full']:.2f} % of the test images right."
+        )
+    return (
+        f"With {many} a class the network gets {accuracy['decomposed']:.2f} % of the test images right"
+        f"{''.join(f', {part}' for part in after)}; with all filters {accuracy['full']:.2f} %."
+    )
+
+
+_AFTERWARDS = {
+    "learned": "with the strategy's own head",
+    "refit": "once its head is fitted anew",
+    "finetuned": "once all of it is trained so",
+}
+
+
+def metric_facts(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """Each metric's one number, with what it means."""
+    from ..registry.registry import registry
+    from ..selections.measure import headline
+
+    known = {spec.name: spec for spec in registry().metrics.unambiguous()}
+    found = []
+    for name, figure in figures.items():
+        spec = known.get(name.partition(":")[0])
+        number = headline(spec, figure) if spec is not None else figure if isinstance(figure, int | float) else None
+        value = "not defined here" if number is None else f"{number:.4g}"
+        found.append((name, f"{value}  {spec.summary}" if spec is not None else value))
+    return found
 
 
 def _penalty(refit: dict[str, Any]) -> str:
@@ -124,20 +163,8 @@ def _penalty(refit: dict[str, Any]) -> str:
     return f"penalty {refit['l2']:g}, {how}{kept}"
 
 
-def _say(label: str, text: str) -> None:
-    console.say(f"{label:18} {text}")
-
-
 def _accuracies(figures: dict[str, float | None]) -> str:
     return ", ".join(f"{name} {value:.2f} %" for name, value in figures.items() if value is not None)
-
-
-def _figure(figure: Any) -> str:
-    """A metric's plain numbers, in one line."""
-    if isinstance(figure, dict):
-        plain = {name: value for name, value in figure.items() if isinstance(value, int | float)}
-        return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in plain.items())
-    return "not defined here" if figure is None else f"{figure:.4g}" if isinstance(figure, float) else str(figure)
 
 
 def _filters(filters: list[int], most: int = 12) -> str:

@@ -112,6 +112,9 @@ def _duration(seconds: float) -> str:
 
 
 def _show(document: dict[str, Any], folder: Path) -> None:
-    console.say(f"{document['model']} on {document['dataset']}: {document['accuracy']['test']:.2f} % on the test split")
-    console.say(f"after {len(document['epochs'])} epochs, {_duration(document['timings']['training'])} of training")
-    console.say(f"saved in {folder}")
+    epochs = len(document["epochs"])
+    console.prose(
+        f"{document['model']} on {document['dataset']} gets {document['accuracy']['test']:.2f} % of the test images "
+        f"right after {epochs} epoch{'s' * (epochs > 1)}, {_duration(document['timings']['training'])} of training."
+    )
+    console.facts([("saved in", folder)])

@@ -157,8 +157,8 @@ def test_two_checkpoints(tmp_path: Path) -> None:
     assert own["full"] > 90 > other["full"]
     assert document["rows"][0]["decomposed"] > document["rows"][1]["decomposed"]
     titles = [plot.figure.get_suptitle() for plot in draw(document)]
-    assert ["resnet20-digits" in title for title in titles] == [True, False]
-    assert "other,name.pt" in titles[1]
+    assert ["resnet20-digits" in title for title in titles] == [True, True, False, False]
+    assert all("other,name.pt" in title for title in titles[2:])
 
 
 def test_panels_go_by_the_mean_over_all_k() -> None:
@@ -176,9 +176,9 @@ def test_stages_that_few_strategies_have_are_in_the_legend() -> None:
     document = run_comparison(config(strategies=("contribution", "pruned-refit"), k=(2,)))
     for row in document["rows"]:
         row["refit"] = 99.0 if row["strategy"] == "contribution" else 1.0
-    figure = next(iter(draw(document))).figure
+    figure = next(plot.figure for plot in draw(document) if plot.name == "each")
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()][-1] == "learned"
+    assert "learned" in [text.get_text() for text in legend.get_texts()]
     assert figure.axes[0].get_title(loc="left") == "contribution"
 
 

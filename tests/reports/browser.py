@@ -85,3 +85,10 @@ def press(browser: Any, element: Any) -> None:
 
 def column(browser: Any, table: str, place: int) -> list[str]:
     return [cell.text for cell in css(browser, f"{table} tbody tr > :nth-child({place})") if cell.is_displayed()]
+
+
+def violations(browser: Any) -> list[str]:
+    """What axe-core finds that keeps some readers out, each with the elements it concerns; skips without it."""
+    axe = pytest.importorskip("axe_core_python.selenium", reason="needs axe-core-python (pip install 'ddeep[test]')")
+    found = axe.Axe().run(browser)["violations"]
+    return [f"{one['id']}: {one['help']}: {[node['html'][:120] for node in one['nodes'][:5]]}" for one in found]

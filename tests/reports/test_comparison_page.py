@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 from ddeep.errors import DataError
 from ddeep.experiments.settings import ReportConfig
 from ddeep.reports import write_report
-from tests.reports.browser import choose, column, complaints, css, one, open_page, opened, press, requests
+from ddeep.reports.dots import dots
+from ddeep.results.comparison_summary import places_of, sentences
+from tests.reports.browser import choose, column, complaints, css, one, open_page, opened, press, requests, violations
 from tests.reports.conftest import HOSTILE, LAYERS
 from tests.reports.pages import read, references, visible
 from tests.support.documents import read_document
@@ -41,18 +44,51 @@ def test_every_row_with_its_figures(document: dict[str, Any], comparison_page: P
             assert shown[place : place + 2] == [f"{row[stage]:.2f}", f"{low:.2f} to {high:.2f}"]
         cells = dict(zip(head[7:], shown[7:], strict=True))
         gap = row["essentiality_gap"]
-        assert cells["gap %"] == ("–" if gap is None else f"{gap:.1f}".replace("-", "−"))
+        assert cells["gap, points"] == ("–" if gap is None else f"{gap:.1f}".replace("-", "−"))
         assert cells["filters"] == str(row["distinct_filters"])
 
 
-def test_the_header_names_the_best(document: dict[str, Any], comparison_page: Path) -> None:
+def test_the_header_tells_what_was_found_and_no_winner_of_a_tie(
+    document: dict[str, Any], comparison_page: Path
+) -> None:
     text = visible(comparison_page)
+    assert sentences(document)[0] in text
     for stage in ("decomposed", "refit"):
-        best = max(row[stage] for row in document["rows"] if row[stage] is not None)
-        assert f"best {stage}{best:.2f} %" in text
+        judged = [row for row in document["rows"] if row[stage] is not None]
+        best = max(judged, key=lambda row: row[stage])
+        tied = [row for row in judged if row["k"] == best["k"] and row["best_alike"]]
+        whose = f"{len(tied)} strategies alike" if stage == "refit" and len(tied) > 1 else best["strategy"]
+        assert f"highest {stage}{best[stage]:.2f} % {whose}, k = {best['k']}" in text
     assert f"full{document['networks'][0]['full']:.2f} %" in text
     settings = "--layers layer2.2,layer3.2 --strategies paper,contribution,random,weight --k 2,5"
     assert f"ddeep compare --model resnet20 {settings}" in text
+
+
+def test_the_chart_of_each_k_has_every_strategy_the_best_first(document: dict[str, Any], comparison_page: Path) -> None:
+    charts = [table for name, table in read(comparison_page).tables.items() if name.startswith("table")][:2]
+    for chart, k in zip(charts, (2, 5), strict=True):
+        rows = [row for row in document["rows"] if row["k"] == k and row["refit"] is not None]
+        assert [line[0] for line in chart[1:]] == [row["strategy"] for row in rows]
+        for line, row in zip(chart[1:], rows, strict=True):
+            assert line[2].startswith(f"{row['refit']:.2f}")
+            assert ("cannot be told" in line[2]) == row["best_alike"]
+
+
+def test_the_scale_shows_all_but_what_is_far_below(document: dict[str, Any]) -> None:
+    (place,) = places_of(document)
+    for k in place.ks:
+        chart = dots(place, k)
+        assert chart.whole.low <= chart.zoomed.low < chart.zoomed.high <= chart.whole.high
+        for dot in chart.rows:
+            assert chart.whole.low <= dot.low <= dot.value <= dot.high <= chart.whole.high
+        assert chart.zoomed.low <= chart.rows[0].low
+        assert chart.zoomed.low <= chart.full <= chart.zoomed.high
+        assert all(chart.zoomed.low <= tick <= chart.zoomed.high for tick in chart.zoomed.ticks)
+    far = replace(place, rows=tuple({**row, "refit": 10.0, "refit_interval": [9.0, 11.0]} if row["strategy"] == "random"
+                                    else row for row in place.rows))  # fmt: skip
+    chart = dots(far, 5)
+    assert chart.rows[-1].high < chart.zoomed.low
+    assert chart.whole.low <= 9.0
 
 
 def test_agreement_in_numbers(document: dict[str, Any], comparison_page: Path) -> None:
@@ -88,8 +124,9 @@ def test_it_is_small_and_fetches_nothing(comparison_page: Path) -> None:
 
 def test_figures_stand_beside_the_page(comparison_page: Path) -> None:
     names = {path.name for path in (comparison_page.parent / "figures").iterdir()}
-    stems = ("accuracy-2-layer3.2", "agreement-1-layer2.2", "agreement-2-layer3.2")
-    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
+    here = [f"{stem}-2-layer3.2" for stem in ("accuracy", "few", "each", "agreement")]
+    stems = ("agreement-1-layer2.2", *here)
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg", "pdf")}
 
 
 def test_hostile_names_are_shown_as_text(comparison: Path, tmp_path: Path) -> None:
@@ -118,7 +155,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield found
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 1024, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_silent_offline_and_never_wider_than_the_window(
     browser: Any, comparison_page: Path, width: int, scheme: str
@@ -127,9 +164,16 @@ def test_silent_offline_and_never_wider_than_the_window(
     assert requests(browser) == [comparison_page.as_uri()]
     assert complaints(browser) == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    figures = css(browser, "figure svg")
-    assert len(figures) == 3
+    figures = [figure for figure in css(browser, "figure svg, svg.few") if figure.is_displayed()]
+    assert len(figures) == 4  # the chosen few, two of agreement, the appendix
     assert all(figure.size["width"] > 200 and figure.size["height"] > 100 for figure in figures)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation(browser: Any, comparison_page: Path, scheme: str) -> None:
+    open_page(browser, comparison_page, scheme=scheme)
+    found = violations(browser)
+    assert found == [], found
 
 
 def test_one_k_at_a_time(browser: Any, comparison_page: Path) -> None:
@@ -139,6 +183,44 @@ def test_one_k_at_a_time(browser: Any, comparison_page: Path) -> None:
     assert column(browser, "#results", 2) == ["5"] * 6
     choose(browser, "#only-k", "")
     assert len(column(browser, "#results", 2)) == 12
+
+
+def test_the_chart_of_another_k_and_scale(document: dict[str, Any], browser: Any, comparison_page: Path) -> None:
+    def shown() -> list[str]:
+        return [view.get_attribute("data-k") for view in css(browser, ".dots-view") if view.is_displayed()]
+
+    def share(strategy: str) -> float:
+        """Where a strategy's dot lies between the ends of the scale."""
+        return float(browser.execute_script(
+            """const row = [...document.querySelectorAll(".dots-view:not([hidden]) tbody tr")]
+                 .find((row) => row.cells[0].textContent === arguments[0]);
+               const svg = row.querySelector("svg").getBoundingClientRect();
+               const dot = row.querySelector("circle.refit").getBoundingClientRect();
+               return (dot.x + dot.width / 2 - svg.x) / svg.width;""",
+            strategy,
+        ))  # fmt: skip
+
+    open_page(browser, comparison_page)
+    (place,) = places_of(document)
+    assert shown() == [f"{place.chosen_k:g}"]
+    press(browser, one(browser, "#ks [data-k='5']"))
+    assert shown() == ["5"]
+    chart = dots(place, 5)
+    for scale in (chart.zoomed, chart.whole):
+        for dot in chart.rows[:2]:
+            wanted = (dot.value - scale.low) / (scale.high - scale.low)
+            assert share(dot.strategy) == pytest.approx(wanted, abs=0.005)
+        press(browser, one(browser, "#whole"))
+
+
+def test_curves_of_the_chosen_few(browser: Any, comparison_page: Path) -> None:
+    open_page(browser, comparison_page)
+    boxes = css(browser, ".choices input")
+    chosen = [box.get_attribute("value") for box in boxes if box.is_selected()]
+    assert len(css(browser, "svg.few polyline")) == len(chosen) == 4
+    press(browser, boxes[0])
+    assert len(css(browser, "svg.few polyline")) == 3
+    assert boxes[0].get_attribute("value") not in one(browser, "svg.few").get_attribute("aria-label")
 
 
 def test_the_results_sort_and_dashes_come_last(browser: Any, comparison_page: Path) -> None:
