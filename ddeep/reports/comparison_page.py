@@ -164,12 +164,12 @@ def _agreements(document: dict[str, Any], strategies: list[str]) -> list[tuple[s
         place = f"k = {_k(table['k'])}" + (f", {table['layer']}, {table['weights']}" if several else "")
         chosen = [strategies.index(name) for name in table["strategies"]]
         heats = []
-        for kind in ("jaccard", "rank_agreement"):
+        for kind, title in (("jaccard", "Jaccard overlap"), ("rank_agreement", "Rank agreement")):
             values = torch.full((len(strategies), len(strategies)), torch.nan, dtype=torch.float64)
             values[torch.tensor(chosen)[:, None], torch.tensor(chosen)] = torch.tensor(
                 [[torch.nan if value is None else value for value in row] for row in table[kind]], dtype=torch.float64
             )
-            heats.append(heat_table(f"{kind}-{at}", "", values, chosen, chosen, largest=1.0))
+            heats.append(heat_table(f"{kind}-{at}", f"{title}, {place}", values, chosen, chosen, largest=1.0))
         found.append((place, heats[0], heats[1]))
     return found
 

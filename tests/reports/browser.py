@@ -90,5 +90,7 @@ def column(browser: Any, table: str, place: int) -> list[str]:
 def violations(browser: Any) -> list[str]:
     """What axe-core finds that keeps some readers out, each with the elements it concerns; skips without it."""
     axe = pytest.importorskip("axe_core_python.selenium", reason="needs axe-core-python (pip install 'ddeep[test]')")
+    browser.set_script_timeout(300)
+    browser.execute_script("for (const folded of document.querySelectorAll('details')) folded.open = true")
     found = axe.Axe().run(browser)["violations"]
     return [f"{one['id']}: {one['help']}: {[node['html'][:120] for node in one['nodes'][:5]]}" for one in found]

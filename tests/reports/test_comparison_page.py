@@ -56,8 +56,12 @@ def test_the_header_tells_what_was_found_and_no_winner_of_a_tie(
     for stage in ("decomposed", "refit"):
         judged = [row for row in document["rows"] if row[stage] is not None]
         best = max(judged, key=lambda row: row[stage])
-        tied = [row for row in judged if row["k"] == best["k"] and row["best_alike"]]
-        whose = f"{len(tied)} strategies alike" if stage == "refit" and len(tied) > 1 else best["strategy"]
+        here = [row for row in judged if row["k"] == best["k"]]
+        alike = [row for row in here if row["best_alike"]]
+        same = [row for row in here if row[stage] == best[stage]]
+        whose = f"{len(same)} strategies" if len(same) > 1 else best["strategy"]
+        if stage == "refit" and len(alike) > 1:
+            whose = f"{len(alike)} strategies alike"
         assert f"highest {stage}{best[stage]:.2f} % {whose}, k = {best['k']}" in text
     assert f"full{document['networks'][0]['full']:.2f} %" in text
     settings = "--layers layer2.2,layer3.2 --strategies paper,contribution,random,weight --k 2,5"
