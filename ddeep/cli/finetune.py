@@ -22,9 +22,9 @@ from ..files.json import json_text
 from ..files.paths import default_out
 from .completion import completer
 from .options import ConfigOption, JsonOption, examples, new_app
-from .run import sentence
 from .settings_options import takes
 from .train import shown_progress, train_and_show
+from .words import sentence
 
 # What says which network and images; a run directory knows all of it.
 _SUBJECT = (

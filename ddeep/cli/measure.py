@@ -10,8 +10,8 @@ from ..files.json import json_text
 from ..files.paths import default_out
 from .lists import ListCommand
 from .options import ConfigOption, JsonOption, examples, new_app
-from .run import metric_facts
 from .settings_options import takes
+from .words import metric_facts
 
 app = new_app()
 

@@ -93,17 +93,12 @@ def describe_file(path: Path) -> WeightsSpec | None:
         raise WeightsError(f"{path}: its header is no description of weights: {error}. {_TRAIN}") from None
     if len(facts.classes) not in rows:
         raise WeightsError(f"{path}: its header names {len(facts.classes)} classes, but no tensor has as many rows.")
-    recipe = facts.preprocessing
     return WeightsSpec(
         str(path),
         dataset=facts.dataset,
-        mean=recipe.mean,
-        std=recipe.std,
-        size=recipe.size,
-        resize=recipe.resize,
-        interpolation=recipe.interpolation,
         num_classes=len(facts.classes),
         classes=facts.classes,
+        **facts.preprocessing.model_dump(),
     )
 
 

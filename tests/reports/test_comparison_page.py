@@ -238,3 +238,16 @@ def test_the_results_sort_and_dashes_come_last(browser: Any, comparison_page: Pa
     press(browser, one(browser, "#results thead th:nth-child(3) button"))
     names = column(browser, "#results", 3)
     assert names == sorted(names)
+
+
+def test_lists_sort_by_their_first_number_that_differs(browser: Any, comparison_page: Path) -> None:
+    """Not by their digits read as one number."""
+    wanted = ["−3", "<0.001", "5 9", "5 10", "5 10 1", "50 30", "98.2 to 99.1", "1,797", "–", "a 9", "a 10", "b"]
+    open_page(browser, comparison_page)
+    browser.execute_script(
+        """const rows = [...document.querySelectorAll("#results tbody tr")];
+        rows.forEach((row, at) => { row.cells[2].textContent = arguments[0][(at * 5) % rows.length]; });""",
+        wanted,
+    )
+    press(browser, one(browser, "#results thead th:nth-child(3) button"))
+    assert column(browser, "#results", 3) == wanted
