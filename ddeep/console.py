@@ -30,7 +30,7 @@ Stream = Literal["stdout", "stderr"]
 # Control characters, line separators, direction overrides and lone surrogates: what could fool a terminal or a reader.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _STDOUT, _STDERR = 1, 2
-_NAMES = 18  # columns for the names of facts, at least
+_NAMES = 18  # columns for the names of facts
 _SHOWN_AFTER = 1.0  # seconds before progress shows
 _PLAIN_EVERY = 10.0  # seconds between plain progress lines
 
@@ -115,14 +115,10 @@ def error(text: str) -> None:
     _print("stderr", f"error: {who}{clean(_joined(text))}", "bold red", everyone=True)
 
 
-def facts(pairs: Sequence[tuple[str, object]]) -> None:
-    """Print what is known by name, one line each on stdout; on a terminal long ones go on below their own start."""
-    if _state.stdout is not None:
-        return
-    most = max((len(clean(name)) for name, _ in pairs), default=0)
-    start = min(max(_NAMES, most), 2 * _NAMES)
-    for name, value in pairs:
-        _print("stdout", _wrapped(f"{clean(name):{start}} {clean(value)}", " " * (start + 1)))
+def fact(name: str, value: object) -> None:
+    """Print what is known by name, one line on stdout; on a terminal a long one goes on below its own start."""
+    if _state.stdout is None:
+        _print("stdout", _wrapped(f"{clean(name):{_NAMES}} {clean(value)}", " " * (_NAMES + 1)))
 
 
 def prose(text: str) -> None:

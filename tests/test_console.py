@@ -133,7 +133,8 @@ def test_no_table_breaks_a_number_or_leaves_its_room(rows: list[tuple[str, int, 
 def test_facts_and_sentences_end_between_words(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     console.prose("a sentence that is longer than a terminal of forty columns")
-    console.facts([("p best", "chance of so large a difference"), ("saved in", "/a/" + "long/" * 9)])
+    console.fact("p best", "chance of so large a difference")
+    console.fact("saved in", "/a/" + "long/" * 9)
     assert shown(terminal) == [
         "a sentence that is longer than a",
         "terminal of forty columns",

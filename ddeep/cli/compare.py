@@ -66,15 +66,16 @@ def show(document: dict[str, Any], folder: Path, *, wide: bool) -> None:
     keys = columns.index("strategy") + 1
     console.table(f"{document['model']} on {document['dataset']}, the best of each k first", columns, rows, keys=keys)
     console.say()
-    console.facts(meanings_of(document, wide=wide))
+    for title, meaning in meanings_of(document, wide=wide):
+        console.fact(title, meaning)
     console.say()
     for network in document["networks"]:
         low, high = network["full_interval"]
-        accuracy = f"{network['full']:.2f} % ({low:.2f} to {high:.2f}), {network['weights']}"
-        console.facts([("full network", accuracy)])
+        console.fact("full network", f"{network['full']:.2f} % ({low:.2f} to {high:.2f}), {network['weights']}")
     for row in document["skipped"]:
         ks = ", ".join(map(str, row["k"]))
         place = f"{row['layer']} of {row['weights']}" if len(document["networks"]) > 1 else row["layer"]
         console.note(f"Left out at {place}: {row['strategy']} with k = {ks}: {row['reason']}")
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in document["timings"].items())
-    console.facts([("seconds", seconds), ("saved in", folder)])
+    console.fact("seconds", seconds)
+    console.fact("saved in", folder)

@@ -64,14 +64,15 @@ def _show(document: dict[str, Any]) -> None:
     console.say()
     if "one_class" in proof:
         found = proof["one_class"]
-        console.say(
-            f"{'against the rest':18} recall {found['recall']:.2f} %, of the rest {found['rest_recall']:.2f} %, area "
-            f"under the ROC curve {found['area']:.4f}, at a logit above {found['threshold']:.4f}"
+        console.fact(
+            "against the rest",
+            f"recall {found['recall']:.2f} %, of the rest {found['rest_recall']:.2f} %, area "
+            f"under the ROC curve {found['area']:.4f}, at a logit above {found['threshold']:.4f}",
         )
     else:
         _show_accuracy(proof)
-    console.say(f"{'kept logits':18} equal to {document['exact_to']:.1e} before shrinking")
-    console.say(f"{'saved in':18} {document['folder']}")
+    console.fact("kept logits", f"equal to {document['exact_to']:.1e} before shrinking")
+    console.fact("saved in", document["folder"])
 
 
 def _show_accuracy(proof: dict[str, Any]) -> None:

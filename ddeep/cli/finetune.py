@@ -102,8 +102,8 @@ def _finetune_and_show(
         figures = ", ".join(
             f"{name} {value:.2f} %" for name, value in document["accuracy"].items() if value is not None
         )
-        trained = f"{len(document['finetune']['epochs'])} epochs, {figures} of the test images"
-        console.facts([("accuracy", trained), ("saved in", folder)])
+        console.fact("accuracy", f"{figures} of the test images")
+        console.fact("saved in", folder)
         console.document(json_text(document))
 
 

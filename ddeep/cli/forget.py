@@ -48,15 +48,16 @@ def forget(
     console.say()
     others = document["others"]
     low, high = others["low"], others["high"]
-    console.say(
-        f"{'other classes':18} {others['before']['percent']:.2f} % before, {others['after']['percent']:.2f} % after: "
-        f"{others['difference']:+.2f} points ({low:+.2f} to {high:+.2f}), p = {others['p']:.3g}"
+    console.fact(
+        "other classes",
+        f"{others['before']['percent']:.2f} % before, {others['after']['percent']:.2f} % after: "
+        f"{others['difference']:+.2f} points ({low:+.2f} to {high:+.2f}), p = {others['p']:.3g}",
     )
     called = sorted(document["forgotten_are_called"].items(), key=lambda pair: -pair[1])
-    console.say(f"{'now called':18} {', '.join(f'{name} {count}' for name, count in called)}")
+    console.fact("now called", f"{', '.join(f'{name} {count}' for name, count in called)}")
     if document["deep"]:
-        console.say(f"{'silenced filters':18} {' '.join(map(str, document['silenced']))}")
-    console.say(f"{'saved in':18} {document['folder']}")
+        console.fact("silenced filters", " ".join(map(str, document["silenced"])))
+    console.fact("saved in", document["folder"])
     console.document(json_text(document))
 
 

@@ -44,7 +44,9 @@ def measure(given: dict[str, Any], config: ConfigOption = None, as_json: JsonOpt
     console.say()
     over = "" if len(rows) == 1 else f", means over {len(rows)} layers"
     console.say(f"What they mean{over}:")
-    console.facts([*metric_facts(document["means"]), ("saved in", folder)])
+    for name, meaning in metric_facts(document["means"]):
+        console.fact(name, meaning)
+    console.fact("saved in", folder)
     console.document(json_text(document))
 
 

@@ -38,11 +38,11 @@ def merge_modules(
     folder = settings.out or default_out("modules")
     check_out(folder)
     document = merge(cuts, settings, folder)
-    console.say(f"{'classes':18} {', '.join(document['classes'])}")
+    console.fact("classes", ", ".join(document["classes"]))
     shared = "one network" if document["shared"] else f"side by side: {document['not_shared_because']}"
-    console.say(f"{'joined':18} {shared}")
+    console.fact("joined", shared)
     cost = document["cost"]
-    console.say(f"{'cost':18} {cost['parameters']:,} parameters, {cost['multiply_adds']:,} multiply-adds")
-    console.say(f"{'accuracy':18} {document['accuracy']:.2f} % of the test images of these classes")
-    console.say(f"{'saved in':18} {document['folder']}")
+    console.fact("cost", f"{cost['parameters']:,} parameters, {cost['multiply_adds']:,} multiply-adds")
+    console.fact("accuracy", f"{document['accuracy']:.2f} % of the test images of these classes")
+    console.fact("saved in", document["folder"])
     console.document(json_text(document))

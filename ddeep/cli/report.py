@@ -38,7 +38,8 @@ def report(
     kinds = ", ".join(dict.fromkeys(path.suffix[1:].upper() for path in written.figures))
     console.say(f"{written.page}  ({size / 1e6:.1f} MB): open it in any browser, it needs no network")
     if names:
-        console.facts([("figures in", written.figures[0].parent), (kinds, ", ".join(names))])
+        console.fact("figures in", written.figures[0].parent)
+        console.fact(kinds, ", ".join(names))
     console.document(
         json_text(
             {

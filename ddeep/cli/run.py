@@ -107,14 +107,15 @@ def _show(document: dict[str, Any], folder: Path) -> None:
         ],
     )
     console.say()
-    facts = [("accuracy", f"{_accuracies(document['accuracy'])} of {document['images']['test']:,} test images")]
+    console.fact("accuracy", f"{_accuracies(document['accuracy'])} of {document['images']['test']:,} test images")
     if document["accuracy_present"] != document["accuracy"]:
-        facts.append(("among present", _accuracies(document["accuracy_present"])))
+        console.fact("among present", _accuracies(document["accuracy_present"]))
     if document["refit"] is not None:
-        facts.append(("refit", _penalty(document["refit"])))
-    facts += metric_facts({name.replace("_", "-"): figure for name, figure in document["metrics"].items()})
-    seconds = ", ".join(f"{name} {value:.1f}" for name, value in document["timings"].items())
-    console.facts([*facts, ("seconds", seconds), ("saved in", folder)])
+        console.fact("refit", _penalty(document["refit"]))
+    for name, meaning in metric_facts({name.replace("_", "-"): value for name, value in document["metrics"].items()}):
+        console.fact(name, meaning)
+    console.fact("seconds", ", ".join(f"{name} {value:.1f}" for name, value in document["timings"].items()))
+    console.fact("saved in", folder)
 
 
 def _penalty(refit: dict[str, Any]) -> str:

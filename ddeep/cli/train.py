@@ -117,4 +117,4 @@ def _show(document: dict[str, Any], folder: Path) -> None:
         f"{document['model']} on {document['dataset']} gets {document['accuracy']['test']:.2f} % of the test images "
         f"right after {epochs} epoch{'s' * (epochs > 1)}, {_duration(document['timings']['training'])} of training."
     )
-    console.facts([("saved in", folder)])
+    console.fact("saved in", folder)

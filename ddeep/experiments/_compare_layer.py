@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import DdeepError
 from ..evidence.context import Context
 from ..evidence.evidence import Evidence
-from ..heads.ablation import essentiality
+from ..heads.ablation import essentiality_all
 from ..heads.accuracy import predict
 from ..heads.null import decomposed_right, p_value, random_masks
 from ..heads.paired import accuracy_intervals
@@ -229,7 +229,7 @@ class _Judge:
 
     def add_essentiality(self, rows: list[dict[str, Any]]) -> None:
         """Percent of a class lost with noise at its filters beyond that lost with noise at all others."""
-        found = essentiality(self.responses, self.labels, *self.head, self.masks, seed=self.context.seed)
+        found = essentiality_all(self.responses, self.labels, *self.head, self.masks, seed=self.context.seed)
         images = self.test.class_counts[self.test.present].double()
         lost = (found["others"] - found["selected"])[:, :, self.test.present].double()
         gaps = (100 * lost / images).mean(2)

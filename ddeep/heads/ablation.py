@@ -49,20 +49,35 @@ def essentiality(
     labels: Int64[Tensor, " n"],
     weight: Float[Tensor, "c k"],
     bias: Float[Tensor, " c"],
-    mask: Bool[Tensor, "*h c k"],
+    mask: Bool[Tensor, "c k"],
     *,
     draws: int = 5,
     seed: int = 0,
-) -> dict[str, Int64[Tensor, "... c"]]:
+) -> dict[str, Int64[Tensor, "d c"]]:
     """Correct images per class with noise at each image's own class's filters, at all others, and clean.
 
-    ``mask`` holds a selection, or several (H, C, K), which see the same noise; ``selected`` and ``others`` are then
-    ``(draws, C)`` or ``(H, draws, C)``, and ``clean`` is ``(1, C)``. Noise at some filters changes the logits by their
-    share of W·(noise − r), and at all others by the rest of it, so both follow from one matrix product for all
-    selections.
+    ``mask`` holds the selection; returns ``selected`` and ``others`` with one row a draw, and ``clean`` with one row.
+    """
+    found = essentiality_all(responses, labels, weight, bias, mask[None], draws=draws, seed=seed)
+    return {"clean": found["clean"][None], "selected": found["selected"][0], "others": found["others"][0]}
+
+
+def essentiality_all(
+    responses: Float[Tensor, "n k"],
+    labels: Int64[Tensor, " n"],
+    weight: Float[Tensor, "c k"],
+    bias: Float[Tensor, " c"],
+    masks: Bool[Tensor, "h c k"],
+    *,
+    draws: int = 5,
+    seed: int = 0,
+) -> dict[str, Int64[Tensor, "*hd c"]]:
+    """``essentiality`` of many selections under the same noise: ``clean`` ``(C,)``, the others ``(H, draws, C)``.
+
+    Noise at some filters changes the logits by their share of W·(noise − r), and at all others by the rest of it, so
+    both follow from one matrix product for all selections.
     """
     classes, filters = weight.shape
-    masks = mask.reshape(-1, classes, filters)
     heads = len(masks)
     clean = confusion(labels, predict(responses, weight, bias), classes).diagonal()
     found = {name: torch.zeros(heads, draws, classes, dtype=torch.int64) for name in ("selected", "others")}
@@ -78,5 +93,4 @@ def essentiality(
                     change = (weights @ (noise[rows] - responses[rows]).T).view(len(some), classes, -1)
                     found["selected"][some, draw, c] += ((logits + change).argmax(1) == c).sum(1)
                     found["others"][some, draw, c] += ((noisy - change).argmax(1) == c).sum(1)
-    shape = (*mask.shape[:-2], draws, classes)
-    return {"clean": clean[None], **{name: counts.reshape(shape) for name, counts in found.items()}}
+    return {"clean": clean, **found}

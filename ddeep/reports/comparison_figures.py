@@ -31,23 +31,29 @@ CELL = 0.21  # inches
 def draw(document: dict[str, Any]) -> Iterator[Plot]:
     """The figures of every layer of every checkpoint: one k, the few best over k, each strategy, and agreement."""
     several = sum(len(network["layers"]) for network in document["networks"]) > 1
-    accurate = {(place.network["weights"], place.layer): place for place in places_of(document)}
+    accurate = list(places_of(document))
     places = [(network, layer["layer"]) for network in document["networks"] for layer in network["layers"]]
     for number, (network, layer) in enumerate(places):
         ending = f"-{number + 1}-{re.sub(r'[^A-Za-z0-9.]+', '_', layer)[:60]}" if several else ""
         weights = f" with {_end(network['weights'])}" if len(document["networks"]) > 1 else ""
         title = f"{document['model']}{weights} on {document['dataset']}, layer {layer}"
-        place = accurate.get((network["weights"], layer))
         with style():
-            if place is not None:
-                yield _dots(f"accuracy{ending}", title, dots(place, place.chosen_k))
-                if len(place.ks) > 1:
-                    yield _few(f"few{ending}", title, place)
-                yield _each(f"each{ending}", title, place)
+            for place in accurate:
+                if (place.network["weights"], place.layer) == (network["weights"], layer):
+                    yield from _accuracies(ending, title, place)
             here = {"weights": network["weights"], "layer": layer}
             agreements = [table for table in _of(document["agreement"], here) if len(table["strategies"]) > 1]
             if agreements:
                 yield _agreement(f"agreement{ending}", title, agreements[len(agreements) // 2])
+
+
+def _accuracies(ending: str, title: str, place: Place) -> Iterator[Plot]:
+    if place.budget is not None:
+        ending, title = f"{ending}-budget{place.budget}", f"{title}, budget {place.budget}"
+    yield _dots(f"accuracy{ending}", title, dots(place, place.chosen_k))
+    if len(place.ks) > 1:
+        yield _few(f"few{ending}", title, place)
+    yield _each(f"each{ending}", title, place)
 
 
 def draw_into(document: dict[str, Any], folder: Path) -> None:

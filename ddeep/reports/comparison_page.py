@@ -105,7 +105,7 @@ def _place_view(place: Place) -> dict[str, Any]:
         for dot in chart.rows:
             curves.setdefault(dot.strategy, []).append(f"{at}:{dot.value:.3f}:{dot.low:.3f}:{dot.high:.3f}")
     return {
-        "name": f"{place.network['weights']}, {place.layer}",
+        "name": place.name,
         "k": _k(place.chosen_k),
         "ks": [_k(k) for k in place.ks],
         "full": place.network["full"],
@@ -147,8 +147,8 @@ def _bests(rows: list[dict[str, Any]]) -> list[Best]:
 
 def _whose(stage: str, best: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The strategy's name, or how many have that accuracy, or cannot be told from it, at the same place and k."""
-    place = [best[name] for name in ("weights", "layer", "k")]
-    here = [row for row in rows if [row[name] for name in ("weights", "layer", "k")] == place]
+    names = ("weights", "layer", "k", "budget")
+    here = [row for row in rows if all(row.get(name) == best.get(name) for name in names)]
     alike = [row for row in here if row.get("best_alike")]
     if len(alike) > 1 and best in alike and stage == ("decomposed" if best["refit"] is None else "refit"):
         return f"{len(alike)} strategies alike"

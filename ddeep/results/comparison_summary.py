@@ -14,13 +14,20 @@ SAME = 0.05  # above this (Holm-corrected) no difference can be told
 
 @dataclass(frozen=True)
 class Place:
-    """One layer of one checkpoint: its own rows, those with an accuracy alone, and its random selections by k."""
+    """One layer of one checkpoint with one budget, if any: its rows that have an accuracy, random selections by k."""
 
     network: dict[str, Any]
     layer: str
     filters: int
+    budget: int | None
     rows: tuple[Row, ...]
     null: dict[K, dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others."""
+        limit = "" if self.budget is None else f", budget {self.budget}"
+        return f"{self.network['weights']}, layer {self.layer}{limit}"
 
     @property
     def ks(self) -> list[K]:
@@ -45,20 +52,18 @@ def accuracy(row: Row) -> float:
 
 
 def places_of(document: dict[str, Any]) -> Iterator[Place]:
-    """The places at which there are accuracies: layers that feed the head."""
+    """The places at which there are accuracies: layers that feed the head, with each budget."""
     for network in document["networks"]:
         for layer in network["layers"]:
             here = (network["weights"], layer["layer"])
-            rows = tuple(
-                row
-                for row in document["rows"]
-                if (row["weights"], row["layer"]) == here and row["decomposed"] is not None
-            )
-            nulls = [null for null in document["null"] if (null["weights"], null["layer"]) == here]
-            sizes = [null["filters_per_class"] for null in nulls]
-            null = {size: one for size, one in zip(sizes, nulls, strict=True) if not isinstance(size, list)}
-            if rows:
-                yield Place(network, layer["layer"], layer["filters"], rows, null)
+            judged = [row for row in document["rows"] if (row["weights"], row["layer"]) == here]
+            judged = [row for row in judged if row["decomposed"] is not None]
+            drawn = [null for null in document["null"] if (null["weights"], null["layer"]) == here]
+            drawn = [null for null in drawn if not isinstance(null["filters_per_class"], list)]
+            for budget in dict.fromkeys(row.get("budget") for row in judged):
+                rows = tuple(row for row in judged if row.get("budget") == budget)
+                null = {one["filters_per_class"]: one for one in drawn if one.get("budget") == budget}
+                yield Place(network, layer["layer"], layer["filters"], budget, rows, null)
 
 
 def sentences(document: dict[str, Any]) -> list[str]:
@@ -67,7 +72,7 @@ def sentences(document: dict[str, Any]) -> list[str]:
     if not places:
         return ["No layer compared feeds the head, so there are no accuracies: only how much the strategies agree."]
     return [
-        f"{place.network['weights']}, layer {place.layer}: {found}" if len(places) > 1 else found
+        f"{place.name}: {found}" if len(places) > 1 else found
         for place in places
         for found in [sentence(place, place.chosen_k)]
     ]

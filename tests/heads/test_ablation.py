@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ddeep.heads import ablation
-from ddeep.heads.ablation import essentiality, knockout, noise_draws
+from ddeep.heads.ablation import essentiality, essentiality_all, knockout, noise_draws
 from ddeep.heads.accuracy import accuracy_by_class, accuracy_percent, confusion, predict
 from ddeep.selections.selection import Selection
 from tests.reference import essentiality as reference_essentiality
@@ -116,7 +116,7 @@ def test_essentiality_of_many_selections_is_that_of_each(room: int, monkeypatch:
     masks = torch.rand(5, CLASSES, FILTERS, generator=torch.Generator().manual_seed(0)) < 0.5
     alone = [essentiality(responses, labels, weight, bias, mask, draws=2, seed=4) for mask in masks]
     monkeypatch.setattr(ablation, "LOGITS", room)
-    found = essentiality(responses, labels, weight, bias, masks, draws=2, seed=4)
+    found = essentiality_all(responses, labels, weight, bias, masks, draws=2, seed=4)
     for name in ("selected", "others"):
         assert found[name].tolist() == [one[name].tolist() for one in alone]
-    assert found["clean"].tolist() == alone[0]["clean"].tolist()
+    assert found["clean"].tolist() == alone[0]["clean"][0].tolist()

@@ -132,6 +132,16 @@ def test_several_places_are_told(document: dict[str, Any]) -> None:
     assert table_of(document, wide=False)[0] == ["layer", *NARROW]
 
 
+def test_each_budget_has_a_sentence_of_its_own(document: dict[str, Any]) -> None:
+    document["rows"] = [row(name, 5, 90.0, budget=budget) for budget in (10, 20) for name in ("quick", "slow")]
+    document["null"][0]["budget"] = 20
+    few, many = sentences(document)
+    assert few.startswith("w, layer head, budget 10: With k = 5")
+    assert many.startswith("w, layer head, budget 20: With k = 5")
+    assert "random filters" not in few
+    assert "random filters 71.00 %" in many
+
+
 def test_a_column_is_added_in_one_place(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     budget = Column("budget", "budget", lambda one: one["budget"], meaning="filters that all classes may use")
     monkeypatch.setattr("ddeep.results.comparison_table.COLUMNS", (*COLUMNS, budget))
