@@ -52,7 +52,7 @@ def layers(
 
     console.table(
         f"{model} on images of {examined.size} × {examined.size}",
-        ["name", "type", "output", "filters", "remark"],
+        ["name", "type", "shape", "filters", ""],
         [[row.name, row.type, _shape(row), row.filters, remark(row)] for row in rows],
     )
     if anatomy.problem:
