@@ -62,7 +62,7 @@ def test_the_header_tells_what_was_found_and_no_winner_of_a_tie(
         whose = f"{len(same)} strategies" if len(same) > 1 else best["strategy"]
         if stage == "refit" and len(alike) > 1:
             whose = f"{len(alike)} strategies alike"
-        assert f"highest {stage}{best[stage]:.2f} % {whose}, k = {best['k']}" in text
+        assert f"highest {stage}{best[stage]:.2f} %{whose}, k = {best['k']}" in text
     assert f"full{document['networks'][0]['full']:.2f} %" in text
     settings = "--layers layer2.2,layer3.2 --strategies paper,contribution,random,weight --k 2,5"
     assert f"ddeep compare --model resnet20 {settings}" in text
