@@ -2,12 +2,13 @@
 # make test   all tests, two files at a time
 # make lint   format, lint, types and import directions
 # make bench  what ddeep costs, against goals: minutes, on a machine that does nothing else (BENCH_ARGS=--quick: a try)
+# make gpu    the same of a GPU, and all tests that need one: eight minutes at the most, nothing to download
 # make faults five hundred kills at random moments; whatever was lost is listed
 # make fuzz   a hundred thousand damaged files for the readers of untrusted ones; what crashed them is kept in crashes/
 # make PYTHON=python3.12 ...     with another Python
 export PYTHON
 
-.PHONY: run test lint faults fuzz bench
+.PHONY: run test lint faults fuzz bench gpu
 .NOTPARALLEL:
 
 run:
@@ -32,6 +33,10 @@ faults:
 bench:
 	@sh scripts/environment test
 	.venv/bin/python -m benchmarks $(BENCH_ARGS)
+
+gpu:
+	@sh scripts/environment test
+	.venv/bin/python -m benchmarks.gpu $(BENCH_ARGS)
 
 fuzz:
 	@sh scripts/environment test

@@ -31,7 +31,6 @@ from ._common import Cost, Report, Settings, alternate, command
 
 EPOCH, BATCH, WARM_UP = 50_000, 128, 5
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
-CPU = torch.device("cpu")
 
 
 def measure(settings: Settings) -> Report:
@@ -122,18 +121,25 @@ def seconds_a_step(
     """Forward, backward and step, as often as asked for."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
     model.train()
-    start = 0.0
+    start, device = 0.0, next(model.parameters()).device
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
+            _wait(device)
             start = time.perf_counter()
         images, labels = next(batches)
-        with autocast(CPU, precision):
+        with autocast(device, precision):
             logits = model(images)
         loss = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    _wait(device)
     return (time.perf_counter() - start) / steps
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

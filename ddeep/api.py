@@ -89,7 +89,7 @@ def select(
     spec, k = get_strategy(strategy), parse_k(k)
     parts = look(module, batches, layer, head)
     evidence = collect(parts, batches, needed(spec, [k]), device)
-    found = choose(spec, evidence, k, parts.context(seed))
+    found = choose(spec, evidence, k, parts.context(seed, resolve_device(device)))
     fed = parts.head if parts.context().head is not None else None
     source = {"strategy": spec.name, "k": k, "layer": evidence.layer.name, "head": fed}
     return replace(found, source={**source, **found.source})
@@ -119,7 +119,8 @@ def refit(
     dense, name = parts.context().needed_head(), parts.named_head()
     decomposed = decompose(module, selection, head=name)
     evidence = collect(parts, batches, (), device)
-    ((fitted, penalty),) = fit(*evidence.cached_responses(), dense, selection.mask()[None], l2=l2, seed=seed)
+    masks, place = selection.mask()[None], resolve_device(device)
+    ((fitted, penalty),) = fit(*evidence.cached_responses(), dense, masks, l2=l2, seed=seed, device=place)
     if penalty.kept != "refit":
         console.warn(penalty.warning())
     set_head(decomposed, name, *fitted)
@@ -156,7 +157,7 @@ def measure(
     parts = look(module, batches, layer, head)
     train = collect(parts, batches, needed_by_metrics(specs, "train", ks), device)
     test = collect(parts, test_batches, of_test, device) if test_batches is not None else None
-    context = parts.context(seed)
+    context = parts.context(seed, resolve_device(device))
     if test_batches is not None:
         context = replace(context, layer=parts.layer, run_test=partial(run_on_given, parts, test_batches, device))
     return run_metrics(specs, SplitEvidence(train, test), selection, context)

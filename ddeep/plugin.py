@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from .files.regular import read_bounded
     from .heads._lbfgs import minimise
     from .heads.ablation import essentiality, knockout, noise_draws
-    from .heads.accuracy import accuracy_by_class, confusion, predict
+    from .heads.accuracy import accuracy_by_class, confusion, predict, right_by_class
     from .heads.refit import L2
+    from .networks.device import exact_device
     from .networks.head import Head
     from .networks.layer import Layer
     from .networks.weights import load_strictly, load_weights
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         ClassSquares,
         ClassSums,
         Confusion,
+        Correct,
         Extremes,
         GradientSums,
         MagnitudeSums,
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
         TopCounts,
         ZeroSums,
     )
-    from .statistics.batch import ResponseBatch, exact_device
+    from .statistics.batch import ResponseBatch
     from .statistics.gram import Gram
     from .statistics.histograms import ClassHistogram, Histogram, RankSums
     from .statistics.statistic import Statistic, accumulator
@@ -98,6 +100,7 @@ _LAZY = {
     "noise_draws": "heads.ablation",
     "accuracy_by_class": "heads.accuracy",
     "confusion": "heads.accuracy",
+    "right_by_class": "heads.accuracy",
     "predict": "heads.accuracy",
     "L2": "heads.refit",
     "Head": "networks.head",
@@ -112,6 +115,7 @@ _LAZY = {
     "ClassSquares": "statistics.basic",
     "ClassSums": "statistics.basic",
     "Confusion": "statistics.basic",
+    "Correct": "statistics.basic",
     "Extremes": "statistics.basic",
     "GradientSums": "statistics.basic",
     "MagnitudeSums": "statistics.basic",
@@ -121,7 +125,7 @@ _LAZY = {
     "TopCounts": "statistics.basic",
     "ZeroSums": "statistics.basic",
     "ResponseBatch": "statistics.batch",
-    "exact_device": "statistics.batch",
+    "exact_device": "networks.device",
     "Gram": "statistics.gram",
     "ClassHistogram": "statistics.histograms",
     "Histogram": "statistics.histograms",
@@ -141,6 +145,7 @@ __all__ = [
     "ConfigError",
     "Confusion",
     "Context",
+    "Correct",
     "DataError",
     "DatasetSpec",
     "DdeepError",
@@ -209,6 +214,7 @@ __all__ = [
     "read_bounded",
     "read_classes",
     "require_classes",
+    "right_by_class",
     "sha256_of",
     "written_whole",
 ]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..networks.device import CPU
 from ..networks.head import Head
 from ..networks.layer import Layer
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,8 @@ class Context:
     """``module`` is the layer's own; ``head`` is None where the layer does not feed it.
 
     ``learned`` is what a regularizer has learned along with the weights, named ``<regularizer>.<parameter>``.
+
+    ``device`` is where work on responses is to be done; they themselves are on the CPU.
 
     ``run_test`` runs the network over the test split once more, where the network and its images are at hand.
     """
@@ -33,6 +33,7 @@ class Context:
     layer: Layer | None = None
     run_test: Replay | None = None
     learned: Mapping[str, Tensor] = field(default_factory=dict)
+    device: torch.device = CPU
 
     def needed_head(self) -> Head:
         """The head, or an error where the layer does not feed it."""

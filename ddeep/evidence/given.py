@@ -14,7 +14,7 @@ from ..data.batches import Batch, read_batch
 from ..data.labels import check_labels
 from ..errors import ConfigError, DataError
 from ..networks.anatomy import find_anatomy, get_layers
-from ..networks.device import resolve_device
+from ..networks.device import CPU, resolve_device
 from ..networks.head import get_head, head_if_fed
 from ..networks.inference import batch_bound, batch_warning, prepare
 from ..networks.layer import Layer
@@ -44,10 +44,10 @@ class Parts:
     head: str | None
     problem: str
 
-    def context(self, seed: int = 0) -> Context:
+    def context(self, seed: int = 0, device: torch.device = CPU) -> Context:
         """The context of strategies and metrics at the layer."""
         fed = head_if_fed(self.recording, self.head, self.layer) if self.head is not None else None
-        return Context(self.layer.of(self.module), fed, seed)
+        return Context(self.layer.of(self.module), fed, seed, device=device)
 
     def named_head(self) -> str:
         """The head's name, or ConfigError where it was not found."""

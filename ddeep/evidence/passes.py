@@ -179,7 +179,7 @@ def _run_together(share: Share, partial: PartialPass) -> dict[Layer, Evidence]:
         evidence.class_counts = evidence[ClassCounts()].counts
         if layer in share.wanted.writing:
             assert evidence.responses is not None
-            processes.collect_rows(share.seen.cpu(), evidence.responses, device)
+            processes.collect_rows(share.seen.cpu(), evidence.responses, partial.path(layer), device)
     share.seen, share.skipped = processes.total(share.seen, share.skipped)
     images = share.subject.images[split]
     if isinstance(images, FileImages):

@@ -59,4 +59,5 @@ def context_at(subject: Subject, layer: Layer, seed: int) -> Context:
         layer=layer,
         run_test=partial(replay, subject, layer, "test"),
         learned=subject.network.learned,
+        device=subject.device,
     )

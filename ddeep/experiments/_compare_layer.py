@@ -16,11 +16,12 @@ from ..errors import DdeepError
 from ..evidence.context import Context
 from ..evidence.evidence import Evidence
 from ..heads.ablation import essentiality_all
-from ..heads.accuracy import predict
-from ..heads.null import decomposed_right, p_value, random_masks
+from ..heads.accuracy import predict_all
+from ..heads.null import null_right, p_value, random_masks
 from ..heads.paired import accuracy_intervals
 from ..heads.penalty import fit
 from ..heads.refit import L2, refit_all
+from ..networks.device import exact_device
 from ..networks.head import Head
 from ..provenance import Timings
 from ..registry.specs import MetricSpec, StrategySpec
@@ -181,13 +182,14 @@ class _Judge:
 
     def __init__(self, evidence: SplitEvidence, head: Head, masks: Bool[Tensor, "h c k"], context: Context) -> None:
         self.train, self.test, self.head, self.context = evidence.train, evidence.of_test(), head, context
+        self.device = exact_device(context.device)
         self.responses, self.labels = self.test.cached_responses()
         self.masks, self.whose = torch.unique(masks, dim=0, return_inverse=True)
         self.outcomes: Bool[Tensor, "h n"] = torch.zeros(0, len(self.labels), dtype=torch.bool)  # of the latest stage
 
     def _right(self, heads: Sequence[Head]) -> Bool[Tensor, "h n"]:
         """Which test images each head gets right."""
-        return torch.stack([predict(self.responses, *head) == self.labels for head in heads])
+        return predict_all(self.responses, heads, device=self.device) == self.labels
 
     def _add_accuracies(self, rows: list[dict[str, Any]], name: str, right: Bool[Tensor, "h n"]) -> None:
         self.outcomes, images = right, len(self.labels)
@@ -213,11 +215,13 @@ class _Judge:
         for row, own in zip(rows, self.whose.tolist(), strict=True):
             sizes = tuple(self.masks[own].sum(1).tolist())
             if sizes not in found:
-                drawn = random_masks(sizes, self.masks.shape[2], DRAWS, self.context.generator())
-                found[sizes] = decomposed_right(self.responses, self.labels, self.head, drawn)
+                found[sizes] = null_right(
+                    *(self.responses, self.labels, self.head, sizes, DRAWS, self.context.generator()),
+                    device=self.device,
+                )
             row["null_mean"] = 100 * found[sizes].double().mean().item() / images
             row["p_value"] = p_value(int(right[own].sum()), found[sizes])
-        return [_null(sizes, 100 * null.double() / images) for sizes, null in found.items()]
+        return [_null(sizes, 100 * right.double() / images) for sizes, right in found.items()]
 
     def add_learned(self, rows: list[dict[str, Any]], cells: Sequence[Cell]) -> None:
         """Accuracies of the heads that strategies have learned along with their selections."""
@@ -229,7 +233,9 @@ class _Judge:
 
     def add_essentiality(self, rows: list[dict[str, Any]]) -> None:
         """Percent of a class lost with noise at its filters beyond that lost with noise at all others."""
-        found = essentiality_all(self.responses, self.labels, *self.head, self.masks, seed=self.context.seed)
+        found = essentiality_all(
+            self.responses, self.labels, *self.head, self.masks, seed=self.context.seed, device=self.device
+        )
         images = self.test.class_counts[self.test.present].double()
         lost = (found["others"] - found["selected"])[:, :, self.test.present].double()
         gaps = (100 * lost / images).mean(2)
@@ -239,7 +245,8 @@ class _Judge:
 
     def add_refit(self, rows: list[dict[str, Any]], l2: float | None) -> None:
         """Accuracies of the refitted heads, with the penalty ``l2`` or with one chosen for each."""
-        fitted = fit(*self.train.cached_responses(), self.head, self.masks, l2=l2, seed=self.context.seed)
+        data = self.train.cached_responses()
+        fitted = fit(*data, self.head, self.masks, l2=l2, seed=self.context.seed, device=self.device)
         self._add_accuracies(rows, "refit", self._right([head for head, _ in fitted]))
         for row, own in zip(rows, self.whose.tolist(), strict=True):
             _, penalty = fitted[own]
@@ -255,7 +262,7 @@ class _Judge:
             own = [row for row, whose in zip(rows, self.whose.tolist(), strict=True) if sizes[whose] == at]
             l2 = sorted(row["refit_l2"] or L2 for row in own)[len(own) // 2]
             drawn = random_masks(at, self.masks.shape[2], REFIT_DRAWS, self.context.generator())
-            fitted = refit_all(responses, labels, *self.head, drawn, l2=l2)
+            fitted = refit_all(responses, labels, *self.head, torch.cat([*drawn]), l2=l2, device=self.device)
             right = self._right([one.head for one in fitted]).sum(1)
             null["refit"], null["refit_l2"] = (100 * right.double() / len(self.labels)).tolist(), l2
             for row in own:

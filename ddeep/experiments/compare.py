@@ -21,7 +21,7 @@ from ..selections.k import K
 from ..selections.measure import SplitEvidence, keeps
 from ..selections.measure import needed as needed_by_metrics
 from ..selections.select import get_strategy
-from ..statistics.basic import Confusion
+from ..statistics.basic import Correct
 from ..statistics.statistic import Statistic
 from ._compare_layer import Candidate, Skipped, compare_cells, find_candidates, metrics_of_selections, select_all
 from .opening import open_subject, provenance_of
@@ -112,7 +112,7 @@ def _gather(
     for split, phase in phases.items():
         requests: dict[Layer, list[Statistic]] = {}
         for layer in statistics:
-            own = statistics[layer] if split == "train" else [Confusion()]
+            own = statistics[layer] if split == "train" else [Correct()]
             ks = [k for one in candidates[layer] for k in one.ks]
             requests[layer] = [*own, *needed_by_metrics(metrics, split, list(dict.fromkeys(ks)))]
         kept = [layer for layer in requests if subject.head_at(layer) is not None or keeps(metrics, split)]
@@ -125,8 +125,8 @@ def _gather(
 
 def _describe(subject: Subject, evidence: dict[Layer, SplitEvidence], contexts: dict[Layer, Any]) -> dict[str, Any]:
     """A checkpoint, its layers and its own accuracy."""
-    counts = next(iter(evidence.values())).of_test()[Confusion()].counts
-    right, images = counts.diagonal().sum(), int(counts.sum())
+    test = next(iter(evidence.values())).of_test()
+    right, images = test[Correct()].counts.sum(), int(test.class_counts.sum())
     return {
         "weights": subject.network.weights,
         "hashes": provenance_of(subject)["hashes"],

@@ -25,7 +25,7 @@ from ..files.atomic import written_whole
 from ..files.downloads import nothing_fetched
 from ..files.tensors import write_tensors
 from ..files.validation import first_problem
-from ..heads.accuracy import accuracy, accuracy_by_class, accuracy_percent, confusions
+from ..heads.accuracy import accuracy, accuracy_by_class, accuracy_percent, predictions, right_by_class
 from ..heads.decomposed import decompose
 from ..networks.device import Precision, resolve_device
 from ..networks.head import get_head
@@ -105,10 +105,12 @@ def finetune(
     )
     present = torch.zeros(len(subject.classes), dtype=torch.bool)
     present[test.labels] = True
-    table, among_present = confusions(module, test, preprocessing, subject.device, among=(None, present))
-    document["accuracy"]["finetuned"] = accuracy_percent(table)
-    document["accuracy_present"]["finetuned"] = accuracy_percent(among_present)
-    for row, percent in zip(document["per_class"], accuracy_by_class(table), strict=True):
+    labels, predicted = predictions(module, test, preprocessing, subject.device, among=(None, present))
+    counts = torch.bincount(labels, minlength=len(subject.classes))
+    right, among_present = (right_by_class(labels, found, len(counts)) for found in predicted)
+    document["accuracy"]["finetuned"] = accuracy_percent(right, counts)
+    document["accuracy_present"]["finetuned"] = accuracy_percent(among_present, counts)
+    for row, percent in zip(document["per_class"], accuracy_by_class(right, counts), strict=True):
         row["finetuned"] = percent
     document["finetune"] = {
         "recipe": recipe.identity(),

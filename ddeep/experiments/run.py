@@ -17,7 +17,7 @@ from ..evidence.evidence import Evidence
 from ..evidence.replay import context_at
 from ..evidence.store import gather
 from ..evidence.subject import Subject
-from ..heads.accuracy import accuracy_by_class, accuracy_percent, confusion, predict
+from ..heads.accuracy import accuracy_by_class, accuracy_percent, predict, right_by_class
 from ..heads.decomposed import decompose
 from ..heads.final_head import place_final_head
 from ..heads.penalty import Penalty, fit
@@ -32,7 +32,7 @@ from ..selections.measure import needed as needed_by_metrics
 from ..selections.select import check_k, choose, get_strategy
 from ..selections.select import needed as needed_by_strategy
 from ..selections.selection import Selection
-from ..statistics.basic import Confusion
+from ..statistics.basic import Correct
 from ..statistics.statistic import Statistic
 from .opening import open_subject, provenance_of
 from .settings import RunConfig
@@ -80,7 +80,7 @@ def make_plan(config: RunConfig, subject: Subject | None = None) -> Plan:
     ks = [k] if given is None else [given.size] if given.size is not None else []
     train += needed_by_metrics(metrics, "train", ks)
     present = tuple(sorted(set(subject.labels("test").tolist())))
-    test = [*needed_by_metrics(metrics, "test", ks), Confusion(), Confusion(present)]
+    test = [*needed_by_metrics(metrics, "test", ks), Correct(), Correct(present)]
     return Plan(subject, layer, context, strategy, k, given, {"train": train, "test": test})
 
 
@@ -108,8 +108,8 @@ def run(config: RunConfig, subject: Subject | None = None) -> RunResult:
         k = plan.k if plan.strategy is not None else selection.size
         figures = measure(always_measured(), evidence, selection, plan.context, k)
     test = evidence.of_test()
-    tables = {"full": test[Confusion()].counts}
-    present = {"full": test[Confusion(_present(test))].counts}
+    right = {"full": test[Correct()].counts}
+    present = {"full": test[Correct(_present(test))].counts}
     decomposed = penalty = None
     if head is not None:
         heads = {"decomposed": _decomposed_head(plan, head, selection)}
@@ -117,14 +117,14 @@ def run(config: RunConfig, subject: Subject | None = None) -> RunResult:
             heads["learned"] = selection.learned_head(head)
         if not config.no_refit:
             with timings.phase("refit"):
-                heads["refit"], penalty = _refit(evidence.train, heads["decomposed"], selection, config)
+                heads["refit"], penalty = _refit(evidence.train, heads["decomposed"], selection, config, subject.device)
         with timings.phase("decompose"):
             assert subject.network.head is not None
             decomposed = decompose(subject.network.module, selection, head=subject.network.head)
             for name, fitted in heads.items():
                 set_head(decomposed, subject.network.head, *fitted)  # the last stays
-                tables[name] = _confusion(test, fitted, None)
-                present[name] = _confusion(test, fitted, test.present)
+                right[name] = _right(test, fitted, None, subject.device)
+                present[name] = _right(test, fitted, test.present, subject.device)
     else:
         console.note(
             f"Layer {layer.name!r} does not feed the head, so there is no decomposed head here: "
@@ -140,10 +140,10 @@ def run(config: RunConfig, subject: Subject | None = None) -> RunResult:
         "head": subject.network.head,
         "strategy": config.strategy or selection.source.get("strategy"),
         "k": k,
-        "accuracy": _accuracies(tables),
-        "accuracy_present": _accuracies(present),
+        "accuracy": _accuracies(right, test),
+        "accuracy_present": _accuracies(present, test),
         "refit": penalty.to_json() if penalty is not None else None,
-        "per_class": _per_class(subject, selection, tables, test),
+        "per_class": _per_class(subject, selection, right, test),
         "selection": {name: list(row) for name, row in zip(subject.classes, selection.filters, strict=True)},
         "absent": [subject.classes[c] for c in selection.absent],
         "metrics": figures,
@@ -182,9 +182,12 @@ def _select(plan: Plan, train: Evidence) -> Selection:
     return plan.given
 
 
-def _refit(train: Evidence, head: Head, selection: Selection, config: RunConfig) -> tuple[Head, Penalty]:
+def _refit(
+    train: Evidence, head: Head, selection: Selection, config: RunConfig, device: torch.device
+) -> tuple[Head, Penalty]:
     """The head refitted on the cached train responses, and how its penalty was found."""
-    ((fitted, penalty),) = fit(*train.cached_responses(), head, selection.mask()[None], l2=config.l2, seed=config.seed)
+    masks = selection.mask()[None]
+    ((fitted, penalty),) = fit(*train.cached_responses(), head, masks, l2=config.l2, seed=config.seed, device=device)
     if penalty.kept != "refit":
         console.warn(penalty.warning())
     return fitted, penalty
@@ -210,31 +213,33 @@ def _is_of(subject: Subject, selection: Selection) -> bool:
     return False
 
 
-def _confusion(test: Evidence, head: Head, among: Tensor | None) -> Int64[Tensor, "c c"]:
+def _right(test: Evidence, head: Head, among: Tensor | None, device: torch.device) -> Int64[Tensor, " c"]:
+    """Test images of each class that ``head`` gets right."""
     responses, labels = test.cached_responses()
-    return confusion(labels, predict(responses, *head, among), test.classes)
+    return right_by_class(labels, predict(responses, *head, among, device=device), test.classes)
 
 
-def _accuracies(tables: dict[str, Tensor]) -> dict[str, float | None]:
-    return {name: accuracy_percent(tables[name]) if name in tables else None for name in _stages(tables)}
+def _accuracies(right: dict[str, Tensor], test: Evidence) -> dict[str, float | None]:
+    images = test.class_counts
+    return {name: accuracy_percent(right[name], images) if name in right else None for name in _stages(right)}
 
 
-def _stages(tables: dict[str, Tensor]) -> list[str]:
+def _stages(right: dict[str, Tensor]) -> list[str]:
     """What every run names, measured or not; the learned head only where the strategy has learned one."""
-    return ["full", "decomposed", *(["learned"] if "learned" in tables else []), "refit"]
+    return ["full", "decomposed", *(["learned"] if "learned" in right else []), "refit"]
 
 
 def _per_class(
-    subject: Subject, selection: Selection, tables: dict[str, Tensor], test: Evidence
+    subject: Subject, selection: Selection, right: dict[str, Tensor], test: Evidence
 ) -> list[dict[str, Any]]:
-    columns = {name: accuracy_by_class(table) for name, table in tables.items()}
+    columns = {name: accuracy_by_class(hits, test.class_counts) for name, hits in right.items()}
     return [
         {
             "index": c,
             "class": name,
             "images": int(test.class_counts[c]),
             "filters": list(selection.filters[c]),
-            **{key: columns[key][c] if key in columns else None for key in _stages(tables)},
+            **{key: columns[key][c] if key in columns else None for key in _stages(right)},
         }
         for c, name in enumerate(subject.classes)
     ]

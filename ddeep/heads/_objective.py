@@ -1,4 +1,4 @@
-"""What a refit minimises, for many decomposed heads at once: they share the responses, hence one matrix product."""
+"""What a refit minimises, for many decomposed heads at once: they share the responses, read once for all."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from ..networks.device import CPU
+from ._narrow import FEWEST, NUMBERS, Narrow, columns_of, worth_it
+
 SAMPLE = 4096  # images that give the curvature
 FLOOR = 1e-6  # least curvature of a bias, whose class may have no image near it
-IMAGES = 8192  # images at once, fewer where their logits would be
-LOGITS = 2**21  # more than this: few enough for the processor's cache
+IMAGES = 8192  # images at once, fewer where their logits would not fit into the processor's cache
 LARGEST = 2**27  # numbers that the curvature of one head may take; beyond that, its diagonal must do
-
+GATHERED = 2**24  # numbers of gathered columns at once
 
 Packed: TypeAlias = Float[Tensor, "h p m1"]
 Images: TypeAlias = Int64[Tensor, "_"]  # which of all images, in order
@@ -26,7 +28,8 @@ class HeadProblems:
     ``l2`` is one number for all heads, or each head's own; with ``images`` only those count.
     Packed parameters ``(H, P, m + 1)`` hold, for each of the P classes that have images, its own weights and then its
     bias: ``filters`` says which filter a weight belongs to, and ``used`` is 0 where a class has fewer filters than the
-    widest. Classes without images keep the rows they start with. All is computed in ``dtype``, and summed in float64.
+    widest. Classes without images keep the rows they start with. All is computed on ``device`` in ``dtype``, and summed
+    in float64: from the weights in use where those are few, else from the whole table.
     """
 
     def __init__(
@@ -38,32 +41,36 @@ class HeadProblems:
         masks: Bool[Tensor, "h c k"],
         l2: float | Sequence[float],
         images: Images | None = None,
+        device: torch.device = CPU,
     ) -> None:
-        self.responses, self.images = responses, images
+        self.responses, self.images, self.device = responses, images, device
         self.count = len(responses) if images is None else len(images)
-        self.l2 = torch.as_tensor(l2, dtype=torch.float64).expand(len(masks))
+        self.l2 = torch.as_tensor(l2, dtype=torch.float64, device=device).expand(len(masks))
         self.dtype = torch.float32
-        self.weight, self.bias = weight.detach().cpu().double() * masks.cpu(), bias.detach().cpu().double()
+        masks = masks.to(device)
+        self.weight, self.bias = weight.detach().to(device).double() * masks, bias.detach().to(device).double()
         classes, filters = weight.shape
-        labels = labels if images is None else labels[images]
+        labels = (labels if images is None else labels[images.to(labels.device)]).to(device)
         counts = torch.bincount(labels, minlength=classes)
         self.present = torch.nonzero(counts)[:, 0]
         self.class_shares = counts[self.present].double() / self.count
-        sums = torch.zeros(classes, filters, dtype=torch.float64)
+        sums = torch.zeros(classes, filters, dtype=torch.float64, device=device)
         for rows, truth in zip(self._parts(IMAGES), torch.split(labels, IMAGES), strict=True):
             sums.index_add_(0, truth, rows.double())
         self.class_means = sums[self.present] / self.count
-        free = masks.cpu()[:, self.present]
-        width = int(free.sum(2).max())
-        self.filters = free.float().argsort(dim=2, descending=True, stable=True)[:, :, :width]
-        self.used = free.gather(2, self.filters).double()
+        width = int(masks.sum(2).max())
+        self.every_filter = masks.float().argsort(dim=2, descending=True, stable=True)[:, :, :width]
+        self.filters = self.every_filter[:, self.present]
+        self.used = masks[:, self.present].gather(2, self.filters).double()
+        self.narrow = worth_it(classes, filters, width)
+        self.work = self.count * classes * (width + 1 if self.narrow else filters)  # of one step, for one head
 
     def _parts(self, images: int) -> Iterator[Float[Tensor, "n k"]]:
         """The responses of the images that count, so many at once: read as they are needed, never all copied."""
         if self.images is None:
-            yield from torch.split(self.responses, images)
+            yield from (part.to(self.device) for part in torch.split(self.responses, images))
         else:
-            yield from (self.responses[some] for some in torch.split(self.images, images))
+            yield from (self.responses[some].to(self.device) for some in torch.split(self.images, images))
 
     def start(self) -> Packed:
         """The parameters to start from: the given head's."""
@@ -71,6 +78,7 @@ class HeadProblems:
 
     def pack(self, weights: Float[Tensor, "h c k"], biases: Float[Tensor, "h c"]) -> Packed:
         """The parameters of heads with these weights and biases."""
+        weights, biases = weights.to(self.device), biases.to(self.device)
         chosen = weights[:, self.present].double().gather(2, self.filters) * self.used
         return torch.cat([chosen, biases[:, self.present, None].double()], 2)
 
@@ -84,54 +92,99 @@ class HeadProblems:
 
     def gradient(self, packed: Packed, which: Int64[Tensor, " h"]) -> tuple[Packed, Float[Tensor, " h"]]:
         """Gradient and loss. Σ_n 1[y_n = c]·r_n is known beforehand, so images only add the heads' own shares."""
+        loss, by_weight, by_bias = (self._few if self.narrow else self._all)(packed, which)
+        used, free = self.used[which], packed[..., :-1]
+        l2 = self.l2[which]
+        means = self.class_means.expand(len(which), -1, -1).gather(2, self.filters[which])
+        of_weights = (by_weight / self.count - means + l2[:, None, None] * free) * used
+        of_biases = by_bias / self.count - self.class_shares
+        own_logits = (free * used * means).sum((1, 2)) + (packed[..., -1] * self.class_shares).sum(1)
+        loss = loss / self.count - own_logits + l2 / 2 * (free * used).square().sum((1, 2))
+        return torch.cat([of_weights, of_biases[..., None]], 2), loss
+
+    def _all(self, packed: Packed, which: Int64[Tensor, " h"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Over all images, Σ log Σ exp of every head, and Σ of its shares by every weight and bias: the whole table."""
         weights, biases = self.unpack(packed, which)
-        heads, classes, count = weights.shape
-        rows_of_weights = weights.view(-1, count).to(self.dtype)
+        heads, classes, filters = weights.shape
+        rows_of_weights = weights.view(-1, filters).to(self.dtype)
         rows_of_biases = biases.view(-1, 1).to(self.dtype)
-        by_weight = torch.zeros(heads * classes, count, dtype=torch.float64)
-        by_bias = torch.zeros(heads * classes, dtype=torch.float64)
-        loss = torch.zeros(heads, dtype=torch.float64)
-        for images in self._parts(max(1, min(IMAGES, LOGITS // (heads * classes)))):
+        by_weight = torch.zeros(heads * classes, filters, dtype=torch.float64, device=self.device)
+        by_bias = torch.zeros(heads * classes, dtype=torch.float64, device=self.device)
+        loss = torch.zeros(heads, dtype=torch.float64, device=self.device)
+        for images in self._parts(max(1, min(IMAGES, NUMBERS // (heads * classes)))):
             images = images.to(self.dtype)
-            shares = torch.addmm(rows_of_biases, rows_of_weights, images.T).view(heads, classes, -1)
-            largest = shares.amax(1, keepdim=True)
-            total = shares.sub_(largest).exp_().sum(1, keepdim=True)
-            loss += (total.log() + largest).sum((1, 2), dtype=torch.float64)
-            flat = shares.div_(total).view(heads * classes, -1)
+            logits = torch.addmm(rows_of_biases, rows_of_weights, images.T).view(heads, classes, -1)
+            loss += _into_shares(logits)
+            flat = logits.view(heads * classes, -1)
             by_weight += flat @ images
             by_bias += flat.sum(1)
-        number, used, free = self.count, self.used[which], packed[..., :-1]
-        l2 = self.l2[which]
-        of_all = (by_weight / number).view(heads, classes, count)[:, self.present] - self.class_means
-        of_weights = (of_all.gather(2, self.filters[which]) + l2[:, None, None] * free) * used
-        of_biases = (by_bias / number).view(heads, classes)[:, self.present] - self.class_shares
-        own_logits = (weights[:, self.present] * self.class_means).sum((1, 2))
-        own_logits += (biases[:, self.present] * self.class_shares).sum(1)
-        loss = loss / number - own_logits + l2 / 2 * (free * used).square().sum((1, 2))
-        return torch.cat([of_weights, of_biases[..., None]], 2), loss
+        of_present = by_weight.view(heads, classes, filters)[:, self.present]
+        return loss, of_present.gather(2, self.filters[which]), by_bias.view(heads, classes)[:, self.present]
+
+    @torch.inference_mode(mode=False)  # what is made in it has no slopes
+    def _few(self, packed: Packed, which: Int64[Tensor, " h"]) -> tuple[Tensor, Tensor, Tensor]:
+        """The same from the weights in use alone."""
+        narrow = self._rows(packed, which)
+        heads, classes = len(which), len(self.bias)
+        leaf = narrow.values.to(self.dtype).requires_grad_()
+        slopes = torch.zeros_like(narrow.values)
+        loss = torch.zeros(heads, dtype=torch.float64, device=self.device)
+        for images in self._parts(max(FEWEST, min(IMAGES, NUMBERS // (heads * classes)))):
+            with torch.enable_grad():
+                logits = Narrow(narrow.places, leaf).logits(columns_of(images.to(self.dtype)))
+            shares = logits.detach().view(heads, classes, -1)
+            loss += _into_shares(shares)
+            slopes += torch.autograd.grad(logits, leaf, shares.view_as(logits))[0]
+        of_present = slopes.view(heads, classes, -1)[:, self.present]
+        return loss, of_present[..., :-1], of_present[..., -1]
+
+    def _rows(self, packed: Packed, which: Int64[Tensor, " h"]) -> Narrow:
+        """The heads ``which``, row below row."""
+        filters = self.every_filter[which]
+        values = torch.cat([self.weight[which].gather(2, filters), self.bias.expand(len(which), -1)[..., None]], 2)
+        values[:, self.present] = torch.cat([packed[..., :-1] * self.used[which], packed[..., -1:]], 2)
+        ones = torch.full_like(filters[..., :1], self.weight.shape[2])
+        return Narrow(torch.cat([filters, ones], 2).flatten(0, 1), values.flatten(0, 1))
 
     def curvature(self, packed: Packed, which: Int64[Tensor, " h"]) -> Tensor:
         """Of each class's own block of the Hessian, Σ p(1 - p)·r rᵀ over a sample, the Cholesky factor or diagonal."""
         step = max(1, self.count // SAMPLE)
         rows = slice(None, None, step) if self.images is None else self.images[::step]
-        sample = self.responses[rows].double()
-        weights, biases = self.unpack(packed, which)
+        sample = columns_of(self.responses[rows].to(self.device).double())
         _, classes, width = packed.shape
         whole = classes * width**2 <= LARGEST
         found = []
-        for head, weight, bias in zip(which.tolist(), weights, biases, strict=True):
-            shares = torch.softmax(sample @ weight.T + bias, 1)[:, self.present]
+        for own, head in zip(packed, which, strict=True):
+            shares = torch.softmax(self._logits(own, head, sample), 0)[self.present]
             found.append(self._blocks(sample, head, shares * (1 - shares), whole))
         return torch.linalg.cholesky(torch.stack(found)) if whole else torch.stack(found)
 
-    def _blocks(self, sample: Tensor, head: int, spread: Tensor, whole: bool) -> Tensor:
+    def _logits(self, packed: Tensor, head: Tensor, columns: Tensor) -> Float[Tensor, "c n"]:
+        if self.narrow:
+            return self._rows(packed[None], head[None]).logits(columns)
+        weights, biases = self.unpack(packed[None], head[None])
+        return torch.addmm(biases.T, weights[0], columns[:-1])
+
+    def _blocks(self, sample: Tensor, head: Tensor, spread: Tensor, whole: bool) -> Tensor:
         """One head's blocks ``(P, m + 1, m + 1)`` or diagonals ``(P, m + 1)``; unused places have curvature 1."""
-        added = torch.where(self.used[head] > 0, self.l2[head], 1.0).double()
+        filters, used = self.filters[head], self.used[head]
+        added = torch.where(used > 0, self.l2[head], 1.0).double()
         added = torch.cat([added, torch.full_like(added[:, :1], FLOOR)], 1)
-        ones = torch.ones_like(sample[:, :1])
+        places = torch.cat([filters, torch.full_like(filters[:, :1], len(sample) - 1)], 1)
+        used = torch.cat([used, torch.ones_like(used[:, :1])], 1)
+        images = sample.shape[1]
+        several = max(1, GATHERED // (places.shape[1] * images))
         blocks = []
-        for filters, used, weights in zip(self.filters[head], self.used[head], spread.T, strict=True):
-            columns = torch.cat([sample[:, filters] * used, ones], 1)
-            weighted = columns * weights[:, None] / len(sample)
-            blocks.append(weighted.T @ columns if whole else (weighted * columns).sum(0))
-        return torch.stack(blocks) + (torch.diag_embed(added) if whole else added)
+        for some, free, weights in zip(*(torch.split(table, several) for table in (places, used, spread)), strict=True):
+            columns = sample[some] * free[..., None]
+            weighted = columns * (weights / images)[:, None]
+            blocks.append(weighted @ columns.mT if whole else (weighted * columns).sum(2))
+        return torch.cat(blocks) + (torch.diag_embed(added) if whole else added)
+
+
+def _into_shares(logits: Float[Tensor, "h c n"]) -> Float[Tensor, " h"]:
+    """Turn logits into every class's share of its image, in place; returns Σ log Σ exp over the images."""
+    largest = logits.amax(1, keepdim=True)
+    total = logits.sub_(largest).exp_().sum(1, keepdim=True)
+    logits.div_(total)
+    return (total.log() + largest).sum((1, 2), dtype=torch.float64)

@@ -9,9 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from .accuracy import CHUNK, confusion, predict
+from ..networks.device import CPU, exact_device
+from .accuracy import predict, right_by_class
 
 LOGITS = 2**21  # logits of several heads at once: few enough for the processor's cache
+TABLE = 2**22  # numbers in a table of images by classes or filters
+ROUNDING = 1e-5  # of the numbers that a bound is made of
 
 
 def knockout(
@@ -19,22 +22,54 @@ def knockout(
     labels: Int64[Tensor, " n"],
     weight: Float[Tensor, "c k"],
     bias: Float[Tensor, " c"],
+    *,
+    device: torch.device = CPU,
 ) -> Int64[Tensor, "c k"]:
     """Correct images of every class with each filter's response set to zero, exactly.
 
     Knocking out filter j changes the logits by −W[:, j]·r_j, so the table needs no forward pass
-    (docs/mathematics.md, Knocking out a filter).
+    (docs/mathematics.md, Knocking out a filter). Most filters cannot turn an image's prediction: only those that might,
+    by a bound of N·K numbers, are worked out, at C numbers each.
     """
+    device = exact_device(device)
+    weight, bias = weight.detach().to(device), bias.detach().to(device)
     classes, filters = weight.shape
-    right = torch.zeros(classes, filters, dtype=torch.int64)
-    for start in range(0, len(labels), CHUNK):
-        rows = slice(start, start + CHUNK)
-        logits = F.linear(responses[rows], weight, bias)
-        for j in range(filters):
-            without = logits - responses[rows, j : j + 1] * weight[:, j]
-            hits = (without.argmax(1) == labels[rows]).long()
-            right[:, j].index_add_(0, labels[rows], hits)
-    return right
+    right = torch.zeros(classes, filters, dtype=torch.int64, device=device)
+    for rows in torch.split(torch.arange(len(labels)), max(1, TABLE // max(classes, filters))):
+        shown, truth = responses[rows].to(device), labels[rows].to(device)
+        logits = F.linear(shown, weight, bias)
+        hits = logits.argmax(1) == truth
+        right.index_add_(0, truth, hits.long()[:, None].expand(-1, filters))
+        images, knocked = torch.nonzero(_may_turn(shown, truth, logits, hits, weight), as_tuple=True)
+        for some in torch.split(torch.arange(len(images)), max(1, LOGITS // classes)):
+            image, j = images[some], knocked[some]
+            without = logits[image] - shown[image, j, None] * weight[:, j].T
+            change = (without.argmax(1) == truth[image]).long() - hits[image].long()
+            right.index_put_((truth[image], j), change, accumulate=True)
+    return right.cpu()
+
+
+def _may_turn(
+    responses: Float[Tensor, "n k"],
+    labels: Int64[Tensor, " n"],
+    logits: Float[Tensor, "n c"],
+    hits: Bool[Tensor, " n"],
+    weight: Float[Tensor, "c k"],
+) -> Bool[Tensor, "n k"]:
+    """Filters without which an image might be called right instead of wrong, or the other way round.
+
+    A right image stays so while its lead over the best other class exceeds all that any class can gain on its own; a
+    wrong one stays so while its own class does not gain on the predicted one what it lacks.
+    """
+    own = logits.gather(1, labels[:, None])
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    lead, rival = others.max(1)
+    lead = own - lead[:, None]
+    of_own = weight[labels] * responses
+    furthest = torch.where(responses > 0, responses * weight.amin(0), responses * weight.amax(0))
+    gain = torch.where(hits[:, None], of_own - furthest, weight[rival] * responses - of_own)
+    rounding = ROUNDING * (logits.abs().amax(1, keepdim=True) + gain.abs())
+    return (gain >= lead.abs() - rounding) & (responses != 0)
 
 
 def noise_draws(shape: tuple[int, int], draws: int, seed: int) -> Iterator[Float[Tensor, "n k"]]:
@@ -53,12 +88,13 @@ def essentiality(
     *,
     draws: int = 5,
     seed: int = 0,
+    device: torch.device = CPU,
 ) -> dict[str, Int64[Tensor, "d c"]]:
     """Correct images per class with noise at each image's own class's filters, at all others, and clean.
 
     ``mask`` holds the selection; returns ``selected`` and ``others`` with one row a draw, and ``clean`` with one row.
     """
-    found = essentiality_all(responses, labels, weight, bias, mask[None], draws=draws, seed=seed)
+    found = essentiality_all(responses, labels, weight, bias, mask[None], draws=draws, seed=seed, device=device)
     return {"clean": found["clean"][None], "selected": found["selected"][0], "others": found["others"][0]}
 
 
@@ -71,26 +107,47 @@ def essentiality_all(
     *,
     draws: int = 5,
     seed: int = 0,
+    device: torch.device = CPU,
 ) -> dict[str, Int64[Tensor, "*hd c"]]:
     """``essentiality`` of many selections under the same noise: ``clean`` ``(C,)``, the others ``(H, draws, C)``.
 
-    Noise at some filters changes the logits by their share of W·(noise − r), and at all others by the rest of it, so
-    both follow from one matrix product for all selections.
+    Noise at some filters changes the logits by their share of W·(noise − r), and at all others by the rest of it: the
+    whole table is gone through once a draw, and each selection adds the filters it has of the image's class. Time grows
+    with draws · N · C · (K + H · m), m filters a class; 4·N·K bytes hold a draw.
     """
-    classes, filters = weight.shape
-    heads = len(masks)
-    clean = confusion(labels, predict(responses, weight, bias), classes).diagonal()
+    heads, classes, filters = masks.shape
+    device = exact_device(device)
+    weight, bias, masks = weight.detach().to(device), bias.detach().to(device), masks.to(device)
+    clean = right_by_class(labels, predict(responses, weight, bias, device=device), classes)
     found = {name: torch.zeros(heads, draws, classes, dtype=torch.int64) for name in ("selected", "others")}
-    by_class = [torch.nonzero(labels == c)[:, 0] for c in range(classes)]
-    several = max(1, LOGITS // (classes * filters))
+    present = [c for c, images in enumerate(torch.bincount(labels, minlength=classes).tolist()) if images]
+    by_class = {c: torch.nonzero(labels == c)[:, 0] for c in present}
     for draw, noise in enumerate(noise_draws((len(labels), filters), draws, seed)):
-        for c, own in enumerate(by_class):
-            for some in torch.split(torch.arange(heads), several):
-                weights = (weight * masks[some, c][:, None]).view(-1, filters)
-                for rows in torch.split(own, max(1, LOGITS // len(weights))):
-                    logits = F.linear(responses[rows], weight, bias).T
-                    noisy = F.linear(noise[rows], weight, bias).T
-                    change = (weights @ (noise[rows] - responses[rows]).T).view(len(some), classes, -1)
-                    found["selected"][some, draw, c] += ((logits + change).argmax(1) == c).sum(1)
-                    found["others"][some, draw, c] += ((noisy - change).argmax(1) == c).sum(1)
+        for c in present:
+            for rows in torch.split(by_class[c], max(1, LOGITS // classes)):
+                own, instead = responses[rows].to(device), noise[rows].to(device)
+                for name, right in _under_noise(own, instead, weight, bias, masks[:, c], c).items():
+                    found[name][:, draw, c] += right.cpu()
     return {"clean": clean, **found}
+
+
+def _under_noise(
+    responses: Float[Tensor, "n k"],
+    noise: Float[Tensor, "n k"],
+    weight: Float[Tensor, "c k"],
+    bias: Float[Tensor, " c"],
+    masks: Bool[Tensor, "h k"],
+    label: int,
+) -> dict[str, Int64[Tensor, " h"]]:
+    """Images of one class still right under every mask, from the logits of both and those of the masks' own filters."""
+    clean, noisy = (torch.addmm(bias[:, None], weight, rows.T) for rows in (responses, noise))
+    change = (noise - responses).T
+    filters = masks.float().argsort(dim=1, descending=True, stable=True)[:, : max(1, int(masks.sum(1).max()))]
+    used = masks.gather(1, filters)
+    right: dict[str, list[Tensor]] = {"selected": [], "others": []}
+    for which in torch.split(torch.arange(len(masks)), max(1, LOGITS // clean.numel())):
+        weights = weight.T[filters[which]] * used[which][..., None]
+        changed = weights.mT @ change[filters[which]]
+        right["selected"].append(((clean + changed).argmax(1) == label).sum(1))
+        right["others"].append(((noisy - changed).argmax(1) == label).sum(1))
+    return {name: torch.cat(parts) for name, parts in right.items()}

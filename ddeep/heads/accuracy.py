@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from ..data.images import Images
 from ..data.loader import Loader
 from ..data.preprocessing import Preprocessing
-from ..networks.device import Precision, autocast
+from ..networks.device import CPU, Precision, autocast
+from ..networks.head import Head
 from ..networks.inference import prepare
 from ..networks.logits import check_logits
 from ..statistics.basic import count_pairs
+from ._narrow import logits_of
 
 
-def confusions(
+def predictions(
     module: nn.Module,
     images: Images,
     preprocessing: Preprocessing,
@@ -27,27 +28,24 @@ def confusions(
     *,
     among: Sequence[Bool[Tensor, " c"] | None] = (None,),
     batch_size: int = 500,
-) -> list[Int64[Tensor, "c c"]]:
-    """Images by true class (rows) and by class of the largest logit (columns), in one pass; ``module`` is not touched.
+) -> tuple[Int64[Tensor, " n"], list[Int64[Tensor, " n"]]]:
+    """Labels, and the class of the largest logit of every image, in one pass; ``module`` is not touched.
 
-    One table for each of ``among``: the classes that compete, or None for all.
+    The latter once for each of ``among``: the classes that compete, or None for all.
     """
     loader = Loader(images, preprocessing, batch_size, device)
     ready: nn.Module | None = None
     predicted: list[list[Tensor]] = [[] for _ in among]
     labels: list[Tensor] = []
-    classes = 0
     with torch.no_grad(), autocast(device, precision):
         for batch in loader:
             ready = ready or prepare(module, [], device, batch.images[:8])
             logits = check_logits(ready(batch.images), len(batch.images)).cpu()
-            classes = logits.shape[1]
             labels.append(batch.labels.cpu())
             for found, allowed in zip(predicted, among, strict=True):
                 competing = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
                 found.append(competing.argmax(1))
-    truth = torch.cat(labels)
-    return [confusion(truth, torch.cat(found), classes) for found in predicted]
+    return torch.cat(labels), [torch.cat(found) for found in predicted]
 
 
 def accuracy(
@@ -58,10 +56,8 @@ def accuracy(
     precision: Precision = "fp32",
 ) -> float:
     """Percent of ``images`` whose label is the largest of the logits."""
-    return accuracy_percent(confusions(module, images, preprocessing, device, precision)[0])
-
-
-CHUNK = 8192
+    labels, (predicted,) = predictions(module, images, preprocessing, device, precision)
+    return 100.0 * int((predicted == labels).sum()) / len(labels)
 
 
 Table = Int64[Tensor, "c c"]
@@ -72,15 +68,26 @@ def predict(
     weight: Float[Tensor, "c k"],
     bias: Float[Tensor, " c"],
     among: Bool[Tensor, " c"] | None = None,
+    *,
+    device: torch.device = CPU,
 ) -> Int64[Tensor, " n"]:
     """Best class of every image under a linear head; only classes in ``among`` compete where it is given."""
-    parts = []
-    for start in range(0, len(responses), CHUNK):
-        logits = F.linear(responses[start : start + CHUNK], weight, bias)
-        if among is not None:
-            logits = logits.masked_fill(~among, -torch.inf)
-        parts.append(logits.argmax(1))
-    return torch.cat(parts)
+    return predict_all(responses, [Head(weight, bias)], among, device=device)[0]
+
+
+def predict_all(
+    responses: Float[Tensor, "n k"],
+    heads: Sequence[Head],
+    among: Bool[Tensor, " c"] | None = None,
+    *,
+    device: torch.device = CPU,
+) -> Int64[Tensor, "h n"]:
+    """``predict`` under each of ``heads``, the responses read once; on the CPU whatever the ``device``."""
+    found = torch.empty(len(heads), len(responses), dtype=torch.int64)
+    for rows, which, logits in logits_of(heads, responses, device) if heads else ():
+        competing = logits if among is None else logits.masked_fill(~among.to(device)[:, None], -torch.inf)
+        found[which, rows] = competing.argmax(1).cpu()
+    return found
 
 
 def confusion(labels: Int64[Tensor, " n"], predicted: Int64[Tensor, " n"], classes: int) -> Table:
@@ -90,12 +97,17 @@ def confusion(labels: Int64[Tensor, " n"], predicted: Int64[Tensor, " n"], class
     return table
 
 
-def accuracy_percent(table: Table) -> float:
-    """Percent of all images on the diagonal."""
-    return 100.0 * int(table.diagonal().sum()) / int(table.sum())
+def right_by_class(labels: Int64[Tensor, " n"], predicted: Int64[Tensor, " n"], classes: int) -> Int64[Tensor, " c"]:
+    """Images of each class that are predicted as theirs: the diagonal of ``confusion``, in C numbers."""
+    return torch.bincount(labels[predicted == labels], minlength=classes)
 
 
-def accuracy_by_class(table: Table) -> list[float | None]:
-    """Percent correct of each class; None for classes without images."""
-    pairs = zip(table.diagonal().tolist(), table.sum(1).tolist(), strict=True)
-    return [100.0 * right / total if total else None for right, total in pairs]
+def accuracy_percent(right: Int64[Tensor, " c"], images: Int64[Tensor, " c"]) -> float:
+    """Percent of all images that are right, from the counts of every class."""
+    return 100.0 * int(right.sum()) / int(images.sum())
+
+
+def accuracy_by_class(right: Int64[Tensor, " c"], images: Int64[Tensor, " c"]) -> list[float | None]:
+    """Percent right of each class; None for classes without images."""
+    pairs = zip(right.tolist(), images.tolist(), strict=True)
+    return [100.0 * hits / total if total else None for hits, total in pairs]

@@ -2,40 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from ..networks.device import CPU, brought, exact_device
 from ..networks.head import Head
+from .accuracy import predict_all
 
-LOGITS = 2**21  # logits computed at once: few enough for the processor's cache
+TABLES = 2**24  # masks held at once: numbers in their tables
 
 
-def random_masks(sizes: Sequence[int], filters: int, draws: int, generator: torch.Generator) -> Bool[Tensor, "d c k"]:
-    """``draws`` selections, each with ``sizes[c]`` of the filters for class c, all such sets being as likely."""
-    ranks = torch.rand(draws, len(sizes), filters, generator=generator).argsort(2)
-    return ranks < torch.tensor(sizes)[:, None]
+def random_masks(
+    sizes: Sequence[int], filters: int, draws: int, generator: torch.Generator
+) -> Iterator[Bool[Tensor, "d c k"]]:
+    """``draws`` selections in parts, each with ``sizes[c]`` of the filters for class c, all such sets being as likely.
+
+    The draws are the same whatever the parts, which take 13·``TABLES`` bytes, or those of one draw, at the most.
+    """
+    wanted = torch.tensor(sizes)[:, None]
+    several = max(1, TABLES // (len(sizes) * filters))
+    for part in range(0, draws, several):
+        shape = (min(several, draws - part), len(sizes), filters)
+        yield torch.rand(shape, generator=generator).argsort(2) < wanted
 
 
 def decomposed_right(
-    responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], head: Head, masks: Bool[Tensor, "d c k"]
+    responses: Float[Tensor, "n k"],
+    labels: Int64[Tensor, " n"],
+    head: Head,
+    masks: Bool[Tensor, "d c k"],
+    *,
+    device: torch.device = CPU,
 ) -> Int64[Tensor, " d"]:
-    """Images classified correctly by the decomposed head of every mask, all from one matrix product.
+    """Images classified correctly by the decomposed head of every mask.
 
     The class of an image is that of the largest logit, the smaller index among equals.
     """
-    draws, classes, filters = masks.shape
-    right = torch.zeros(draws, dtype=torch.int64)
-    several = max(1, LOGITS // (classes * filters))
-    for some in torch.split(torch.arange(draws), several):
-        weights = (head.weight * masks[some]).view(-1, filters)
-        biases = head.bias.repeat(len(some))[:, None]
-        for rows in torch.split(torch.arange(len(labels)), max(1, LOGITS // len(weights))):
-            logits = torch.addmm(biases, weights, responses[rows].T).view(len(some), classes, -1)
-            right[some] += (logits.argmax(1) == labels[rows]).sum(1)
-    return right
+    heads = [Head(head.weight * mask, head.bias) for mask in masks]
+    return (predict_all(responses, heads, device=device) == labels).sum(1)
+
+
+def null_right(
+    responses: Float[Tensor, "n k"],
+    labels: Int64[Tensor, " n"],
+    head: Head,
+    sizes: Sequence[int],
+    draws: int,
+    generator: torch.Generator,
+    *,
+    device: torch.device = CPU,
+) -> Int64[Tensor, " d"]:
+    """``decomposed_right`` of ``draws`` random selections of these ``sizes``, a few of them in memory at once."""
+    responses = brought(responses, exact_device(device))
+    parts = random_masks(sizes, head.weight.shape[1], draws, generator)
+    return torch.cat([decomposed_right(responses, labels, head, masks, device=device) for masks in parts])
 
 
 def p_value(right: int, null: Int64[Tensor, " d"]) -> float:

@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from ..networks.device import CPU, brought, exact_device
 from ..networks.head import Head
+from ._narrow import logits_of
 from ._objective import Images
 from .refit import L2, refit_all
 
 GRID = tuple(10.0**power for power in range(0, -7, -1))  # 1 to 1e-6: each fit starts from that of the larger penalty
 PART = 10  # one of so many images of a class is held out
 ROUGH, STEPS = 1e-4, 25  # gradient max-norm, or number of steps, at which a fit is good enough to choose by
-CHUNK = 8192  # images whose logits are computed at once
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def fit(
     *,
     l2: float | None = None,
     seed: int = 0,
+    device: torch.device = CPU,
 ) -> list[tuple[Head, Penalty]]:
     """The refitted head of every mask, with the penalty ``l2``, or with one of ``GRID`` of its own.
 
@@ -67,12 +69,15 @@ def fit(
     are not tried once one gets fewer right, at a larger cross-entropy, than the one before.
     """
     held, kept = hold_out(labels, seed)
+    device = exact_device(device)
+    responses = brought(responses, device)
     if l2 is not None or not len(held):
         penalty = Penalty(L2 if l2 is None else l2, chosen=False)
-        found = refit_all(responses, labels, *dense, masks, l2=penalty.l2)
+        found = refit_all(responses, labels, *dense, masks, l2=penalty.l2, device=device)
         return [(one.head, penalty) for one in found]
     latest = [Head(dense.weight * mask, dense.bias) for mask in masks]
-    plain = _judge(responses, labels, held, latest)
+    unseen = responses[held], labels[held]
+    plain = _judge(*unseen, latest, device)
     tried: list[list[_Tried]] = [[] for _ in masks]
     for candidate in GRID:
         going = [number for number, own in enumerate(tried) if len(own) < 2 or not own[-1].worse_than(own[-2])]
@@ -86,13 +91,14 @@ def fit(
             start=starts,
             tolerance=ROUGH,
             steps=STEPS,
+            device=device,
         )
-        judged = _judge(responses, labels, held, [one.head for one in found])
+        judged = _judge(*unseen, [one.head for one in found], device)
         for number, one, figures in zip(going, found, judged, strict=True):
             latest[number] = one.head
             tried[number].append(_Tried(candidate, *figures, one.head))
     best = [max(own, key=_Tried.rank) for own in tried]
-    return _finish(responses, labels, dense, masks, best, plain, len(held))
+    return _finish(responses, labels, dense, masks, best, plain, len(held), device)
 
 
 @dataclass(frozen=True)
@@ -121,12 +127,16 @@ def _finish(
     best: Sequence[_Tried],
     plain: Sequence[tuple[int, float]],
     images: int,
+    device: torch.device,
 ) -> list[tuple[Head, Penalty]]:
     """Fit the heads whose refit is worth it to all images, with the penalty that was best."""
     worth = [number for number, (one, (right, _)) in enumerate(zip(best, plain, strict=True)) if one.right >= right]
     chosen = [best[number] for number in worth]
     refits = refit_all(
-        *(responses, labels, *dense, masks[worth]), l2=[one.l2 for one in chosen], start=[one.head for one in chosen]
+        *(responses, labels, *dense, masks[worth]),
+        l2=[one.l2 for one in chosen],
+        start=[one.head for one in chosen],
+        device=device,
     )
     fitted = {number: one.head for number, one in zip(worth, refits, strict=True)}
     return [
@@ -156,14 +166,16 @@ def hold_out(labels: Int64[Tensor, " n"], seed: int) -> tuple[Images, Images]:
 
 
 def _judge(
-    responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], images: Images, heads: Sequence[Head]
+    responses: Float[Tensor, "n k"],
+    labels: Int64[Tensor, " n"],
+    heads: Sequence[Head],
+    device: torch.device,
 ) -> list[tuple[int, float]]:
-    """How many of ``images`` each head gets right, and the mean cross-entropy."""
-    right, loss = [0] * len(heads), [0.0] * len(heads)
-    for some in torch.split(images, CHUNK):
-        shown, truth = responses[some], labels[some]
-        for number, head in enumerate(heads):
-            logits = F.linear(shown, *head)
-            right[number] += int((logits.argmax(1) == truth).sum())
-            loss[number] += float(F.cross_entropy(logits.double(), truth, reduction="sum")) / len(images)
-    return list(zip(right, loss, strict=True))
+    """How many images each head gets right, and the mean cross-entropy."""
+    right, loss = torch.zeros(len(heads), dtype=torch.int64), torch.zeros(len(heads), dtype=torch.float64)
+    for rows, which, logits in logits_of(heads, responses, device):
+        truth = labels[rows].to(device).expand(len(which), -1)
+        right[which] += (logits.argmax(1) == truth).sum(1).cpu()
+        losses = F.cross_entropy(logits, truth, reduction="none")
+        loss[which] += losses.sum(1, dtype=torch.float64).cpu() / len(labels)
+    return list(zip(right.tolist(), loss.tolist(), strict=True))

@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from ..networks.device import CPU, brought, exact_device
 from ..networks.head import Head
 from ._lbfgs import Minimum, minimise
+from ._narrow import NUMBERS, worth_it
 from ._objective import LARGEST, HeadProblems, Images
 
 L2 = 1e-4
@@ -21,6 +23,7 @@ ROUNDING = 0.9  # share of the tolerance to reach in float32, so that the gradie
 # wanders. Heads that cannot be fitted (of an untrained network, say) may not take minutes to show it.
 MOST_STEPS, ROUGH_STEPS, LEAST_STEPS = 2000, 100, 100
 WORK = 2**37  # images × classes × filters × steps
+NARROW_IMAGES = 512  # at once, for heads of few weights: a group's logits of so many fit into the processor's cache
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,17 @@ def refit(
     *,
     l2: float = L2,
     tolerance: float = GRADIENT_TOLERANCE,
+    device: torch.device = CPU,
 ) -> Refit:
     """Minimise mean cross-entropy + (l2/2)·ΣW² over the masked weights and free biases (docs/mathematics.md, Refit).
 
     The penalty is as given; ``penalty.fit`` chooses it. Starts from ``weight`` and ``bias``; full-batch L-BFGS to a
     gradient max-norm of ``tolerance``, with a warning where it is not reached in 2,000 steps, or fewer (but 100) where
     one is costly. Classes without images keep their rows as they are. Responses are read in chunks, so a memory map of
-    any length will do.
+    any length will do. All is computed on ``device``, or on the CPU where that has no float64; the head comes back on
+    the CPU.
     """
-    return refit_all(responses, labels, weight, bias, mask[None], l2=l2, tolerance=tolerance)[0]
+    return refit_all(responses, labels, weight, bias, mask[None], l2=l2, tolerance=tolerance, device=device)[0]
 
 
 def refit_all(
@@ -65,31 +70,39 @@ def refit_all(
     images: Images | None = None,
     start: Sequence[Head] | None = None,
     steps: int | None = None,
+    device: torch.device = CPU,
 ) -> list[Refit]:
     """``refit`` with every mask, side by side: many times faster than one after the other.
 
     ``l2`` may be each head's own, ``start`` a head for each to start from; ``images`` are those to fit to (default:
     all). With ``steps`` no more than those are taken, in float32 alone, and nobody is warned. Time grows with heads ·
-    N · C · K; memory does not grow beyond that of a group of heads.
+    N · C · K, or, where the widest class has few filters (m, docs/performance.md), heads · N · C · (m + 1); memory does
+    not grow beyond that of a group of heads.
     """
     penalties = [l2] * len(masks) if isinstance(l2, int | float) else list(l2)
     classes, filters = weight.shape
-    widths = masks.sum(2).amax(1)
+    device = exact_device(device)
+    responses = brought(responses, device)
+    widths = masks.sum(2).amax(1).cpu()
     waiting = widths.argsort(stable=True).tolist()
     found: dict[int, Refit] = {}
     while waiting:
         # Heads of like width together; neither their weights nor their curvature may outgrow the limit.
         group = waiting[: max(1, LARGEST // (4 * classes * filters))]
+        if worth_it(classes, filters, int(widths[group[0]])):
+            group = group[: max(1, NUMBERS // (NARROW_IMAGES * classes))]
         while len(group) > 1 and len(group) * classes * (int(widths[group[-1]]) + 1) ** 2 > LARGEST:
             group = group[: (len(group) + 1) // 2]
         waiting = waiting[len(group) :]
         own = [penalties[number] for number in group]
-        problems = HeadProblems(responses, labels, weight, bias, masks[group], own, images)
+        problems = HeadProblems(responses, labels, weight, bias, masks[group], own, images, device)
         begin = problems.start() if start is None else problems.pack(*_stacked([start[number] for number in group]))
         minima = minimise(problems, begin, tolerance, steps) if steps else _solve(problems, begin, tolerance)
-        weights, biases = problems.unpack(torch.stack([m.packed for m in minima]), torch.arange(len(group)))
+        weights, biases = problems.unpack(torch.stack([m.packed for m in minima]), torch.arange(len(group)).to(device))
         for number, minimum, fitted, offset in zip(group, minima, weights, biases, strict=True):
-            found[number] = Refit(Head(fitted.float(), offset.float()), minimum.loss, minimum.gradient, minimum.steps)
+            found[number] = Refit(
+                Head(fitted.float().cpu(), offset.float().cpu()), minimum.loss, minimum.gradient, minimum.steps
+            )
     if steps is None:
         _warn(list(found.values()), tolerance)
     return [found[number] for number in range(len(masks))]
@@ -101,13 +114,13 @@ def _stacked(heads: Sequence[Head]) -> tuple[Float[Tensor, "h c k"], Float[Tenso
 
 def _solve(problems: HeadProblems, start: Float[Tensor, "h p m1"], tolerance: float) -> list[Minimum]:
     """The minima, to ``tolerance`` in float64; float32 is faster, and nearly always gets there."""
-    most = min(MOST_STEPS, max(LEAST_STEPS, WORK // (problems.responses.numel() * problems.weight.shape[1])))
+    most = min(MOST_STEPS, max(LEAST_STEPS, WORK // problems.work))
     rough = minimise(problems, start, ROUNDING * tolerance, min(ROUGH_STEPS, most))
     problems.dtype = torch.float64
     reached = torch.stack([minimum.packed for minimum in rough])
     lost = [number for number, minimum in enumerate(rough) if minimum.gradient > tolerance]
     if lost:  # rounding may have led it astray
-        which = torch.tensor(lost)
+        which = torch.tensor(lost, device=start.device)
         worse = which[problems.gradient(reached[which], which)[1] >= problems.gradient(start[which], which)[1]]
         reached[worse] = start[worse]
     exact = minimise(problems, reached, tolerance, most)

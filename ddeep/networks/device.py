@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from ..errors import ConfigError
 
@@ -29,3 +30,19 @@ def resolve_device(name: str) -> torch.device:
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Mixed precision for one whole pass; nothing for fp32."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+CPU = torch.device("cpu")
+
+
+def exact_device(device: torch.device | str) -> torch.device:
+    """Where float64 sums are kept: the device itself, or the CPU for devices without float64."""
+    device = torch.device(device)
+    return CPU if device.type == "mps" else device
+
+
+def brought(tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor`` on ``device`` where it takes at most half of what is free there; else as it is, read in parts."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.to(device) if 2 * tensor.nbytes <= torch.cuda.mem_get_info(device)[0] else tensor

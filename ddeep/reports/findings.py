@@ -17,7 +17,7 @@ from ..evidence.subject import Subject
 from ..experiments.reopen import reopen, run_config
 from ..experiments.settings import ReportConfig
 from ..heads.ablation import knockout
-from ..heads.accuracy import confusion, confusions, predict
+from ..heads.accuracy import confusion, predict, predictions
 from ..networks.head import Head, get_head
 from ..networks.layer import Layer
 from ..results.run import read_run, saved_network
@@ -152,8 +152,8 @@ def _confusion_of_saved(measured: Measured, found: Findings, test: Evidence) -> 
     saved = saved_network(found.folder, found.document, subject.network.module)
     if found.final == "finetuned":  # its responses are its own: run it
         images = replace(subject.images["test"], labels=subject.labels("test"), classes=subject.classes)
-        (table,) = confusions(saved, images, subject.network.needed_preprocessing(), subject.device)
-        return table
+        labels, (predicted,) = predictions(saved, images, subject.network.needed_preprocessing(), subject.device)
+        return confusion(labels, predicted, test.classes)
     assert subject.network.head is not None
     linear = get_head(saved, subject.network.head)
     responses, labels = test.cached_responses()

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from .batch import ResponseBatch, exact_device
+from ..networks.device import exact_device
+from .batch import ResponseBatch
 from .statistic import Statistic, accumulator
 
 
@@ -197,6 +198,28 @@ class Confusion(Statistic):
         assert batch.logits is not None
         logits = batch.logits.masked_fill(self._barred, -torch.inf) if self.among is not None else batch.logits
         count_pairs(self.counts, batch.labels, logits.argmax(1))
+
+
+@dataclass(unsafe_hash=True)
+class Correct(Statistic):
+    """Images of each class whose largest logit is their class's; the diagonal of ``Confusion``, without its C² numbers.
+
+    With ``among``, only these classes compete for the prediction.
+    """
+
+    among: tuple[int, ...] | None = None
+    extras: ClassVar[frozenset[str | Callable[[Tensor], Tensor]]] = frozenset({"logits"})
+    counts: Int64[Tensor, " c"] = accumulator()
+
+    def start(self, classes: int, filters: int, device: torch.device | str) -> None:  # noqa: ARG002
+        self.counts = torch.zeros(classes, dtype=torch.int64, device=device)
+        self._barred = torch.full((classes,), self.among is not None, device=device)
+        self._barred[list(self.among or ())] = False
+
+    def update(self, batch: ResponseBatch) -> None:
+        assert batch.logits is not None
+        logits = batch.logits.masked_fill(self._barred, -torch.inf) if self.among is not None else batch.logits
+        self.counts.index_add_(0, batch.labels, (logits.argmax(1) == batch.labels).long())
 
 
 @dataclass(unsafe_hash=True)

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ..networks.device import exact_device
+
 # Responses to work on at once: few enough for what is computed of them to stay in the processor's cache.
 BLOCK = 2**17
 
@@ -72,12 +74,6 @@ class ResponseBatch:
         looked = {look: seen[wanted] for look, seen in self.looked.items()}
         columns = (self.responses[wanted], self.labels[wanted], self.indices[wanted])
         return ResponseBatch(*columns, zeros, products, logits, looked)
-
-
-def exact_device(device: torch.device | str) -> torch.device:
-    """Where float64 sums are kept: the device itself, or the CPU for devices without float64."""
-    device = torch.device(device)
-    return torch.device("cpu") if device.type == "mps" else device
 
 
 _LARGEST = 0x7FFFFFFF  # the bits of a float32 without its sign

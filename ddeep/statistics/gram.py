@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .batch import ResponseBatch, exact_device
+from ..networks.device import exact_device
+from .batch import ResponseBatch
 from .statistic import Statistic, accumulator
 
 

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ..networks.device import exact_device
 from .basic import Extremes
-from .batch import BLOCK, ResponseBatch, exact_device
+from .batch import BLOCK, ResponseBatch
 from .statistic import Statistic, accumulator
 
 ACROSS = 32  # images whose responses are laid out by filter at once

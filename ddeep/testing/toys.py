@@ -22,6 +22,7 @@ from ..statistics.basic import (
     ClassSquares,
     ClassSums,
     Confusion,
+    Correct,
     Extremes,
     GradientSums,
     MagnitudeSums,
@@ -36,7 +37,7 @@ CLASSES, FILTERS, PER_CLASS = 4, 6, 12
 LAYER = "body"
 # What other strategies and metrics may have had gathered: nobody may depend on it without declaring it.
 COMMON: tuple[Statistic, ...] = (
-    *(ClassCounts(), ClassSums(), ClassSquares(), MagnitudeSums(), Extremes(), ZeroSums(), Confusion()),
+    *(ClassCounts(), ClassSums(), ClassSquares(), MagnitudeSums(), Extremes(), ZeroSums(), Confusion(), Correct()),
     *(TopCounts(k) for k in range(1, FILTERS + 1)),
     *(MassHistogram(0.5), GradientSums(), TopImages(3)),
 )

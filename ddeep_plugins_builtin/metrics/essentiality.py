@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ddeep.plugin import Context, Layer, Replay, Selection, SplitEvidence, confusion, essentiality, noise_draws
+from ddeep.plugin import Context, Layer, Replay, Selection, SplitEvidence, essentiality, noise_draws, right_by_class
 
 DRAWS = 5
 
@@ -25,7 +25,8 @@ def measure(
     assert selection is not None
     test, mask, draws = evidence.of_test(), selection.mask(), max(1, int(option))
     if context.head is not None:
-        found = essentiality(*test.cached_responses(), *context.head, mask, draws=draws, seed=context.seed)
+        data, device = test.cached_responses(), context.device
+        found = essentiality(*data, *context.head, mask, draws=draws, seed=context.seed, device=device)
     else:
         found = run_on(*context.needed_run(), mask, draws, context.seed)
     images, present = test.class_counts.double(), test.present
@@ -46,12 +47,12 @@ def run_on(
     """Correct images per class, counted as by ``evaluation.essentiality``, the network running on from ``layer``."""
     classes, filters = mask.shape
     views = [(view.labels.cpu(), view.logits.argmax(1).cpu(), int(view.indices.max())) for view in run()]
-    clean = sum(confusion(labels, predicted, classes).diagonal() for labels, predicted, _ in views)
+    clean = sum(right_by_class(labels, predicted, classes) for labels, predicted, _ in views)
     found: dict[str, list[Tensor]] = {"clean": [torch.as_tensor(clean)], "selected": [], "others": []}
     for noise in noise_draws((1 + max(last for *_, last in views), filters), draws, seed):
         for name, chosen in (("selected", mask), ("others", ~mask)):
             noisy = run(_Noise(layer, chosen, noise))
-            right = sum(confusion(v.labels.cpu(), v.logits.argmax(1).cpu(), classes).diagonal() for v in noisy)
+            right = sum(right_by_class(v.labels.cpu(), v.logits.argmax(1).cpu(), classes) for v in noisy)
             found[name].append(torch.as_tensor(right))
     return {name: torch.stack(rows) for name, rows in found.items()}
 

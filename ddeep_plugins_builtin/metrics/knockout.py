@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddeep.plugin import Context, Selection, SplitEvidence, accuracy_by_class, confusion, knockout, predict
+from ddeep.plugin import Context, Selection, SplitEvidence, accuracy_by_class, knockout, predict, right_by_class
 
 
 def measure(evidence: SplitEvidence, selection: Selection | None, context: Context) -> dict[str, Any]:  # noqa: ARG001
@@ -14,9 +14,10 @@ def measure(evidence: SplitEvidence, selection: Selection | None, context: Conte
     """
     responses, labels = evidence.of_test().cached_responses()
     head = context.needed_head()
-    clean = accuracy_by_class(confusion(labels, predict(responses, *head), evidence.train.classes))
-    right = knockout(responses, labels, *head).double()
+    predicted = predict(responses, *head, device=context.device)
     images = evidence.of_test().class_counts
+    clean = accuracy_by_class(right_by_class(labels, predicted, len(images)), images)
+    right = knockout(responses, labels, *head, device=context.device).double()
     drop = [
         None if before is None else [before - 100 * value / count for value in row]
         for before, row, count in zip(clean, right.tolist(), images.tolist(), strict=True)

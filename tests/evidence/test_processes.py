@@ -110,6 +110,48 @@ def assert_close(one: object, other: object) -> None:
         assert other == (pytest.approx(one, rel=1e-9) if isinstance(one, float) else one)
 
 
+ROWS = """
+import sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from ddeep.evidence import processes
+from ddeep.files.atomic import new_rows
+
+folder, shared = Path(sys.argv[1]), sys.argv[2] == "shared"
+dist.init_process_group("gloo")
+me = dist.get_rank()
+sent, really = 0, dist.send
+def counted(tensor, dst):
+    global sent
+    sent += tensor.nbytes
+    really(tensor, dst)
+dist.send, processes.ROWS_AT_ONCE = counted, 4
+if not shared:
+    processes._identity = lambda path: (str(path), None)
+seen = torch.arange(20) % 3 == me
+path = folder / f"{me}.npy"
+rows = torch.from_numpy(new_rows(path, 20, 5))
+rows[seen] = torch.arange(20.0)[seen][:, None] + torch.arange(5) / 10
+processes.collect_rows(seen, rows, path, torch.device("cpu"))
+if me == 0:
+    assert torch.equal(rows, torch.arange(20.0)[:, None] + torch.arange(5) / 10)
+assert sent == (0 if shared or me == 0 else int(seen.sum()) * (5 * 4 + 8)), sent
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("files", ["shared", "apart"])
+def test_rows_are_sent_only_where_the_file_is_not_seen(files: str, tmp_path: Path) -> None:
+    script = tmp_path / "rows.py"
+    script.write_text(ROWS)
+    words = ["-m", "torch.distributed.run", "--nproc-per-node", "3", str(script), str(tmp_path), files]
+    done = subprocess.run(
+        [sys.executable, *words], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_more_processes_than_batches(few_images: Path, tmp_path: Path) -> None:
     words = arguments(few_images, tmp_path / "out", "--batch-size", 300)
     together = document(launch(3, words, tmp_path / "cache"))

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ddeep.heads import ablation
+from ddeep.heads import _narrow, ablation
 from ddeep.heads.ablation import essentiality, essentiality_all, knockout, noise_draws
-from ddeep.heads.accuracy import accuracy_by_class, accuracy_percent, confusion, predict
+from ddeep.heads.accuracy import accuracy_by_class, accuracy_percent, confusion, predict, right_by_class
 from ddeep.selections.selection import Selection
 from tests.reference import essentiality as reference_essentiality
 from tests.reference import knockout as reference_knockout
@@ -35,6 +35,17 @@ def network(seed: int = 0, images: int = 60) -> tuple[Tensor, Tensor, Tensor, Te
 @examples(15)
 def test_knockout_is_the_head_run_anew(seed: int) -> None:
     responses, labels, weight, bias = network(seed)
+    found = knockout(responses, labels, weight, bias)
+    expected = reference_knockout.knockout(responses.numpy(), labels.numpy(), weight.numpy(), bias.numpy())
+    assert found.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("margin", [0.01, 1.0, 100.0], ids=["close calls", "some", "hardly any"])
+def test_knockout_works_out_all_that_may_turn(margin: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    responses = torch.randn(300, 9, generator=generator)  # of both signs
+    weight, labels = torch.randn(6, 9, generator=generator), torch.randint(0, 6, (300,), generator=generator)
+    bias = margin * torch.randn(6, generator=generator)
     found = knockout(responses, labels, weight, bias)
     expected = reference_knockout.knockout(responses.numpy(), labels.numpy(), weight.numpy(), bias.numpy())
     assert found.tolist() == expected.tolist()
@@ -88,8 +99,10 @@ def test_confusion_and_accuracies_count(labels: list[int], seed: int) -> None:
     table = confusion(torch.tensor(labels), predicted, 4)
     pairs = list(zip(labels, predicted.tolist(), strict=True))
     assert table.tolist() == [[pairs.count((c, d)) for d in range(4)] for c in range(4)]
-    assert accuracy_percent(table) == pytest.approx(100 * sum(a == b for a, b in pairs) / len(pairs))
-    for c, value in enumerate(accuracy_by_class(table)):
+    right, images = right_by_class(torch.tensor(labels), predicted, 4), table.sum(1)
+    assert right.tolist() == table.diagonal().tolist()
+    assert accuracy_percent(right, images) == pytest.approx(100 * sum(a == b for a, b in pairs) / len(pairs))
+    for c, value in enumerate(accuracy_by_class(right, images)):
         own = [b for a, b in pairs if a == c]
         assert value == (pytest.approx(100 * own.count(c) / len(own)) if own else None)
 
@@ -97,7 +110,8 @@ def test_confusion_and_accuracies_count(labels: list[int], seed: int) -> None:
 def test_reading_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     responses, labels, weight, bias = network(5)
     whole = predict(responses, weight, bias), knockout(responses, labels, weight, bias)
-    monkeypatch.setattr(ablation, "CHUNK", 7)
+    monkeypatch.setattr(ablation, "TABLE", 7 * FILTERS)
+    monkeypatch.setattr(_narrow, "IMAGES", 7)
     assert torch.equal(predict(responses, weight, bias), whole[0])
     assert torch.equal(knockout(responses, labels, weight, bias), whole[1])
 

@@ -7,12 +7,12 @@ import torch
 
 from ddeep.heads import null
 from ddeep.heads.accuracy import predict
-from ddeep.heads.null import decomposed_right, p_value, random_masks
+from ddeep.heads.null import decomposed_right, null_right, p_value, random_masks
 from ddeep.networks.head import Head
 
 
 def test_every_set_of_a_size_is_as_likely() -> None:
-    masks = random_masks([1, 2, 4], 4, 6000, torch.Generator().manual_seed(0))
+    masks = torch.cat([*random_masks([1, 2, 4], 4, 6000, torch.Generator().manual_seed(0))])
     assert masks.sum(2).unique(dim=0).tolist() == [[1, 2, 4]]
     pairs = masks[:, 1].double()
     sets = (pairs @ torch.tensor([8.0, 4, 2, 1], dtype=torch.float64)).long().bincount(minlength=16)
@@ -22,21 +22,30 @@ def test_every_set_of_a_size_is_as_likely() -> None:
 
 
 def test_draws_repeat_with_the_seed() -> None:
-    one, same, other = (random_masks([2] * 3, 9, 5, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    one, same, other = (torch.cat([*random_masks([2] * 3, 9, 5, torch.Generator().manual_seed(s))]) for s in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
-@pytest.mark.parametrize("room", [2**21, 40])
-def test_accuracy_is_that_of_each_head_by_itself(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(null, "LOGITS", room)
+def test_draws_are_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = torch.cat([*random_masks([2, 3], 9, 5, torch.Generator().manual_seed(1))])
+    monkeypatch.setattr(null, "TABLES", 40)
+    parts = [*random_masks([2, 3], 9, 5, torch.Generator().manual_seed(1))]
+    assert [len(part) for part in parts] == [2, 2, 1]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_accuracy_is_that_of_each_head_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(3)
     responses = torch.randint(0, 4, (50, 6), generator=generator).float()  # many equal logits
     head = Head(torch.randint(-2, 3, (4, 6), generator=generator).float(), torch.zeros(4))
     labels = torch.randint(0, 4, (50,), generator=generator)
-    masks = random_masks([1, 2, 3, 6], 6, 7, generator)
+    draws = torch.Generator().manual_seed(5)
+    masks = torch.cat([*random_masks([1, 2, 3, 6], 6, 7, draws)])
     expected = [int((predict(responses, head.weight * mask, head.bias) == labels).sum()) for mask in masks]
     assert decomposed_right(responses, labels, head, masks).tolist() == expected
+    monkeypatch.setattr(null, "TABLES", 48)
+    assert null_right(responses, labels, head, [1, 2, 3, 6], 7, draws.manual_seed(5)).tolist() == expected
 
 
 def test_p_values() -> None:

@@ -27,7 +27,7 @@ from ddeep.evidence.subject import Subject
 from ddeep.experiments.opening import open_subject
 from ddeep.experiments.settings import RunConfig, read_config
 from ddeep.heads.ablation import essentiality
-from ddeep.heads.accuracy import accuracy, accuracy_percent, confusion, predict
+from ddeep.heads.accuracy import accuracy, predict
 from ddeep.heads.refit import refit
 from ddeep.networks.layer import Layer
 from ddeep.results.run import load
@@ -111,7 +111,7 @@ def selected(evidence: SplitEvidence, context: Context, k: int | float) -> Selec
 def accuracy_of_head(evidence: Evidence, weight: Tensor, bias: Tensor) -> float:
     """Percent of the test split right under this head."""
     responses, labels = evidence.cached_responses()
-    return accuracy_percent(confusion(labels, predict(responses, weight, bias), evidence.classes))
+    return 100.0 * int((predict(responses, weight, bias) == labels).sum()) / len(labels)
 
 
 def decomposed_accuracy(evidence: SplitEvidence, context: Context, selection: Selection) -> float:

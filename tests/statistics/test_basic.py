@@ -17,6 +17,7 @@ from ddeep.statistics.basic import (
     ClassSquares,
     ClassSums,
     Confusion,
+    Correct,
     Extremes,
     GradientSums,
     MagnitudeSums,
@@ -51,6 +52,8 @@ EXAMPLES: list[Statistic] = [
     MassTopCounts(0.5),
     Confusion(),
     Confusion(among=(0, 2)),
+    Correct(),
+    Correct(among=(0, 2)),
     ZeroSums(),
     GradientSums(),
     PeakSums(),
@@ -222,6 +225,8 @@ def test_confusion_zeros_and_gradients(batch: ResponseBatch) -> None:
             allowed = range(CLASSES) if among is None else among
             expected[label][max(allowed, key=lambda c: (logits[c], -c))] += 1
         assert gathered(Confusion(among), [batch], {}).state()["counts"].tolist() == expected
+        right = [expected[c][c] for c in range(CLASSES)]
+        assert gathered(Correct(among), [batch], {}).state()["counts"].tolist() == right
     assert_sums(gathered(ZeroSums(), [batch], {}).state()["sums"], batch.zeros, batch.labels)
     assert_sums(gathered(PeakSums(), [batch], {}).state()["sums"], batch.looked[peaks], batch.labels)
     gradients = gathered(GradientSums(), [batch], {}).state()
