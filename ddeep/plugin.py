@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from .heads._lbfgs import minimise
     from .heads.ablation import essentiality, knockout, noise_draws
     from .heads.accuracy import accuracy_by_class, confusion, predict
+    from .heads.form import Scale
     from .heads.refit import L2
     from .networks.head import Head
     from .networks.layer import Layer
     from .networks.weights import load_strictly, load_weights
+    from .selections.form import HeadForm
     from .selections.k import K
     from .selections.measure import SplitEvidence
     from .selections.selection import Selection, rank_filters
@@ -98,11 +100,13 @@ _LAZY = {
     "accuracy_by_class": "heads.accuracy",
     "confusion": "heads.accuracy",
     "predict": "heads.accuracy",
+    "Scale": "heads.form",
     "L2": "heads.refit",
     "Head": "networks.head",
     "Layer": "networks.layer",
     "load_strictly": "networks.weights",
     "load_weights": "networks.weights",
+    "HeadForm": "selections.form",
     "K": "selections.k",
     "SplitEvidence": "selections.measure",
     "Selection": "selections.selection",
@@ -150,6 +154,7 @@ __all__ = [
     "GradientSums",
     "Gram",
     "Head",
+    "HeadForm",
     "Histogram",
     "Images",
     "Interpolation",
@@ -168,6 +173,7 @@ __all__ = [
     "RegularizerSpec",
     "Replay",
     "ResponseBatch",
+    "Scale",
     "Selection",
     "SelectionError",
     "SplitEvidence",

@@ -111,6 +111,10 @@ def _show(document: dict[str, Any], folder: Path) -> None:
         _say("among present", _accuracies(document["accuracy_present"]))
     if document["refit"] is not None:
         _say("refit", _penalty(document["refit"]))
+    if document["bound"] is not None:
+        _say("train loss", _bound(document["bound"]))
+    if document["search"]:
+        _say("search", ", ".join(f"{name} {value:.4g}" for name, value in document["search"].items()))
     for name, figure in document["metrics"].items():
         _say(name.replace("_", " "), _figure(figure))
     seconds = ", ".join(f"{name} {value:.1f}" for name, value in document["timings"].items())
@@ -130,7 +134,15 @@ def _penalty(refit: dict[str, Any]) -> str:
     held_out = refit["held_out"]
     how = f"chosen on {held_out['images']:,} images of the train split" if held_out else "not chosen"
     kept = "" if refit["kept"] == "refit" else "; the decomposed head as it was is better there, and kept"
-    return f"penalty {refit['l2']:g}, {how}{kept}"
+    form = "" if refit["form"] == "real" else f"{refit['form']}, "
+    return f"{form}penalty {refit['l2']:g}, {how}{kept}"
+
+
+def _bound(bound: dict[str, Any]) -> str:
+    """How good the refit's train loss is, in one line."""
+    least = f"no head of so few filters has less than {bound['least']:.4g} (penalty {bound['l2']:g})"
+    within = f": within {100 * bound['gap']:.1f} % of the best possible" if bound["gap"] is not None else ""
+    return f"{bound['loss']:.4g}; {least}{within}"
 
 
 def _say(label: str, text: str) -> None:

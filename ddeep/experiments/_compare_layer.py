@@ -20,11 +20,12 @@ from ..heads.accuracy import predict
 from ..heads.null import decomposed_right, p_value, random_masks
 from ..heads.paired import accuracy_intervals
 from ..heads.penalty import fit
-from ..heads.refit import L2, refit_all
+from ..heads.refit import L2
 from ..networks.head import Head
 from ..provenance import Timings
 from ..registry.specs import MetricSpec, StrategySpec
 from ..selections.agreement import jaccard, rank_agreement
+from ..selections.form import HeadForm
 from ..selections.k import K
 from ..selections.measure import SplitEvidence, always_measured, headline, measure
 from ..selections.select import Answer, check_k, choice, needed, score
@@ -122,6 +123,7 @@ def compare_cells(
     *,
     refit: bool,
     l2: float | None = None,
+    form: HeadForm = "real",
 ) -> dict[str, Any]:
     """``rows``, one for each cell, ``null`` and ``agreement``. Without a head there are no accuracies."""
     rows = [_describe(cell, evidence.train) for cell in cells]
@@ -137,9 +139,9 @@ def compare_cells(
             judge.add_essentiality(rows)
         if refit:
             with timings.phase("refit"):
-                judge.add_refit(rows, l2)
+                judge.add_refit(rows, l2, form)
             with timings.phase("null"):
-                judge.add_refit_null(rows, nulls)
+                judge.add_refit_null(rows, nulls, form)
         judge.add_standing(rows)
     with timings.phase("agreement"):
         agreements = [_agreement(cells, k) for k in dict.fromkeys(cell.k for cell in cells)]
@@ -237,15 +239,15 @@ class _Judge:
             row["essentiality_gap"] = gaps[own].mean().item()
             row["essentiality_spread"] = gaps[own].std().item()
 
-    def add_refit(self, rows: list[dict[str, Any]], l2: float | None) -> None:
-        """Accuracies of the refitted heads, with the penalty ``l2`` or with one chosen for each."""
-        fitted = fit(*self.train.cached_responses(), self.head, self.masks, l2=l2, seed=self.context.seed)
+    def add_refit(self, rows: list[dict[str, Any]], l2: float | None, form: HeadForm) -> None:
+        """Accuracies of the heads refitted in a form, with the penalty ``l2`` or with one chosen for each."""
+        fitted = fit(*self.train.cached_responses(), self.head, self.masks, l2=l2, seed=self.context.seed, form=form)
         self._add_accuracies(rows, "refit", self._right([head for head, _ in fitted]))
         for row, own in zip(rows, self.whose.tolist(), strict=True):
             _, penalty = fitted[own]
             row["refit_l2"], row["refit_kept"] = penalty.l2, penalty.kept
 
-    def add_refit_null(self, rows: list[dict[str, Any]], nulls: list[dict[str, Any]]) -> None:
+    def add_refit_null(self, rows: list[dict[str, Any]], nulls: list[dict[str, Any]], form: HeadForm) -> None:
         """How random selections of the same sizes compare after the refit, at the median of these rows' penalties."""
         responses, labels = self.train.cached_responses()
         if responses.numel() * len(self.head.bias) > REFIT_NUMBERS:
@@ -255,8 +257,8 @@ class _Judge:
             own = [row for row, whose in zip(rows, self.whose.tolist(), strict=True) if sizes[whose] == at]
             l2 = sorted(row["refit_l2"] or L2 for row in own)[len(own) // 2]
             drawn = random_masks(at, self.masks.shape[2], REFIT_DRAWS, self.context.generator())
-            fitted = refit_all(responses, labels, *self.head, drawn, l2=l2)
-            right = self._right([one.head for one in fitted]).sum(1)
+            fitted = fit(responses, labels, self.head, drawn, l2=l2, form=form)
+            right = self._right([head for head, _ in fitted]).sum(1)
             null["refit"], null["refit_l2"] = (100 * right.double() / len(self.labels)).tolist(), l2
             for row in own:
                 row["refit_p_value"] = p_value(round(row["refit"] * len(self.labels) / 100), right)

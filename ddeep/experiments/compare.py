@@ -84,9 +84,8 @@ def _compare_network(
         here = {"weights": subject.network.weights, "layer": layer.name}
         with timings.phase("selection"):
             cells = select_all(candidates[layer], evidence[layer].train, contexts[layer], skipped[layer])
-        result = compare_cells(
-            cells, evidence[layer], contexts[layer], timings, refit=not config.no_refit, l2=config.l2
-        )
+        refits: dict[str, Any] = {"refit": not config.no_refit, "l2": config.l2, "form": config.head_form}
+        result = compare_cells(cells, evidence[layer], contexts[layer], timings, **refits)
         result["skipped"] = skipped[layer].rows()
         result["rows"].sort(key=lambda row: (list(ks).index(row["k"]), *_worse(row)))
         for name, rows in result.items():
