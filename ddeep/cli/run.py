@@ -140,9 +140,10 @@ def _penalty(refit: dict[str, Any]) -> str:
 
 def _bound(bound: dict[str, Any]) -> str:
     """How good the refit's train loss is, in one line."""
+    if bound["gap"] is None:
+        return f"{bound['loss']:.4g}; no bound above 0 at so small a penalty ({bound['l2']:g}): give a larger --l2"
     least = f"no head of so few filters has less than {bound['least']:.4g} (penalty {bound['l2']:g})"
-    within = f": within {100 * bound['gap']:.1f} % of the best possible" if bound["gap"] is not None else ""
-    return f"{bound['loss']:.4g}; {least}{within}"
+    return f"{bound['loss']:.4g}; {least}: within {100 * bound['gap']:.1f} % of the best possible"
 
 
 def _say(label: str, text: str) -> None:

@@ -27,7 +27,7 @@ from ..registry.specs import MetricSpec, StrategySpec
 from ..selections.agreement import jaccard, rank_agreement
 from ..selections.form import HeadForm
 from ..selections.k import K
-from ..selections.measure import SplitEvidence, always_measured, headline, measure
+from ..selections.measure import SplitEvidence, headline, measure_each
 from ..selections.select import Answer, check_k, choice, needed, score
 from ..selections.selection import Selection
 from ..statistics.statistic import Statistic
@@ -100,7 +100,9 @@ def find_candidates(
     return found, statistics
 
 
-def select_all(candidates: Sequence[Candidate], train: Evidence, context: Context, skipped: Skipped) -> list[Cell]:
+def select_all(
+    candidates: Sequence[Candidate], train: Evidence, context: Context, skipped: Skipped, distinct: bool = False
+) -> list[Cell]:
     """Every candidate's selection for every one of its k. Work that serves several k is done for the first."""
     cells = []
     for candidate in candidates:
@@ -111,7 +113,8 @@ def select_all(candidates: Sequence[Candidate], train: Evidence, context: Contex
                 start = time.perf_counter()
                 if k not in answers:
                     answers |= score(spec, train, candidate.ks[place:], context)
-                cells.append(Cell(spec.name, k, choice(answers[k], train, k), time.perf_counter() - start))
+                selection = choice(answers[k], train, k, distinct=distinct)
+                cells.append(Cell(spec.name, k, selection, time.perf_counter() - start))
     return cells
 
 
@@ -124,11 +127,12 @@ def compare_cells(
     refit: bool,
     l2: float | None = None,
     form: HeadForm = "real",
+    metrics: Sequence[MetricSpec] = (),
 ) -> dict[str, Any]:
     """``rows``, one for each cell, ``null`` and ``agreement``. Without a head there are no accuracies."""
     rows = [_describe(cell, evidence.train) for cell in cells]
     with timings.phase("metrics"):
-        _add_metrics(rows, cells, evidence, context)
+        _add_metrics(rows, cells, evidence, context, metrics)
     nulls: list[dict[str, Any]] = []
     if context.head is not None and cells:
         judge = _Judge(evidence, context.head, torch.stack([cell.selection.mask() for cell in cells]), context)
@@ -163,19 +167,21 @@ def _describe(cell: Cell, train: Evidence) -> dict[str, Any]:
     }
 
 
-def _add_metrics(rows: list[dict[str, Any]], cells: Sequence[Cell], evidence: SplitEvidence, context: Context) -> None:
-    """The metrics of a selection that every run shows: the number that stands for each, and all its figures."""
-    specs = metrics_of_selections()
-    for row, cell in zip(rows, cells, strict=True):
-        figures = measure(specs, evidence, cell.selection, context, cell.k)
-        for spec, figure in zip(specs, figures.values(), strict=True):
+def _add_metrics(
+    rows: list[dict[str, Any]],
+    cells: Sequence[Cell],
+    evidence: SplitEvidence,
+    context: Context,
+    metrics: Sequence[MetricSpec],
+) -> None:
+    """Of each metric the number that stands for it, and all its figures."""
+    selections, ks = [cell.selection for cell in cells], [cell.k for cell in cells]
+    for row in rows:
+        row["metrics"] = {}
+    for spec in metrics:
+        for row, figure in zip(rows, measure_each(spec, evidence, selections, context, ks), strict=True):
             row.setdefault(spec.name, headline(spec, figure))
-        row["metrics"] = figures
-
-
-def metrics_of_selections() -> list[MetricSpec]:
-    """The metrics of a selection that every run shows."""
-    return [spec for spec in always_measured() if spec.of == "selection"]
+            row["metrics"][spec.name.replace("-", "_")] = figure
 
 
 class _Judge:

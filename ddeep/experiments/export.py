@@ -30,8 +30,8 @@ def export_run(run: Path, config: ExportConfig, out: Path) -> dict[str, Any]:
     """Write the network of the run in ``run`` to the folder ``out``; return the document that lies beside it.
 
     The network is the run's last: fine-tuned, refitted, learned or decomposed. Programs take the layout of the head
-    that is faster on this machine, and were compared with the network before they got their name. Raises DdeepError where
-    the run has no network, an extra is missing, or the network cannot be exported.
+    that is faster on this machine, and were compared with the network before they got their name. Raises DdeepError
+    where the run has no network, an extra is missing, or the network cannot be exported.
     """
     if config.to == "onnx":
         check_onnx(config.opset)

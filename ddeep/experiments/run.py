@@ -105,7 +105,7 @@ def run(config: RunConfig, subject: Subject | None = None) -> RunResult:
         subject, layer, head = plan.subject, plan.layer, plan.context.head
     evidence = _gather(plan, timings)
     with timings.phase("selection"):
-        selection = _select(plan, evidence.train)
+        selection = _select(plan, evidence.train, config.distinct)
     with timings.phase("metrics"):
         k = plan.k if plan.strategy is not None else selection.size
         figures = measure(always_measured(), evidence, selection, plan.context, k)
@@ -186,9 +186,9 @@ def _present(test: Evidence) -> tuple[int, ...]:
     return tuple(torch.nonzero(test.present)[:, 0].tolist())
 
 
-def _select(plan: Plan, train: Evidence) -> Selection:
+def _select(plan: Plan, train: Evidence, distinct: bool) -> Selection:
     if plan.strategy is not None:
-        return choose(plan.strategy, train, plan.k, plan.context)
+        return choose(plan.strategy, train, plan.k, plan.context, distinct=distinct)
     assert plan.given is not None
     return plan.given
 

@@ -25,7 +25,7 @@ from ..networks.head import Head
 from ._objective import IMAGES
 
 STEPS = 300
-CLOSE = 0.01  # of the relaxed loss: the bound is as good as it can be, but for so much
+CLOSE = 0.003  # of the relaxed loss: the bound is as good as it can be, but for so much
 HALVINGS = 50  # of the interval that holds a row's threshold
 FLATTEST = 1e-8  # least curvature
 SLACK = 1e-7  # rounding of a loss
@@ -74,8 +74,8 @@ def lower_bound(
     """A bound on ``objective`` over all heads whose class c has ``sizes[c]`` filters at most, whatever their biases.
 
     Classes without images are left out, which lowers the loss. ``start`` is any head; a good one saves steps. Proximal
-    gradient steps with momentum (FISTA), on each weight's own scale, until the bound is within a hundredth of what it
-    can be. Three products (N, C, K) a step. ``steps`` are the most; the bound holds after any number.
+    gradient steps with momentum (FISTA), on each weight's own scale, until the bound is within 0.3 % of what it can
+    be. Three products (N, C, K) a step. ``steps`` are the most; the bound holds after any number.
     """
     relaxation = _Relaxation(responses, labels, sizes, l2)
     if len(relaxation.present) < 2:

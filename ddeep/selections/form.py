@@ -1,4 +1,4 @@
-"""The forms that a head's weights may take at a selection, from the freest on (docs/mathematics.md, Forms of a head)."""
+"""The forms that a head's weights may take, from the freest on (docs/mathematics.md, Forms of a head)."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ def test_no_selection_of_all_has_a_smaller_loss(filters: int, l2: float, loosene
     dense = refit(responses, labels, *head, torch.ones(3, filters, dtype=torch.bool), l2=l2)
     found = lower_bound(responses, labels, exact.head, torch.full((3,), 2), l2)
     assert dense.loss < found.least < min(losses) + 1e-5
-    assert found.least <= found.relaxed <= exact.loss + 1e-6
-    assert found.relaxed - found.least <= 0.011 * found.relaxed
+    assert found.least <= found.relaxed <= 1.004 * exact.loss
+    assert found.relaxed - found.least <= 0.0031 * found.relaxed
     assert (exact.loss - found.least) / exact.loss < looseness
     assert objective(responses, labels, exact.head, l2) == pytest.approx(exact.loss, rel=1e-5)
 
@@ -53,7 +53,7 @@ def test_no_selection_of_all_has_a_smaller_loss(filters: int, l2: float, loosene
     steps=st.integers(1, 12),
     l2=st.sampled_from([1e-6, 1e-3, 0.3]),
 )
-@examples(30)
+@examples(12)
 def test_it_holds_after_any_number_of_steps_from_any_head(
     seed: int, classes: int, filters: int, steps: int, l2: float
 ) -> None:
@@ -74,7 +74,7 @@ def test_with_all_filters_it_is_the_refit_itself() -> None:
     responses, labels = made(200, 4, 5, seed=2)
     dense = refit(responses, labels, *zeros(4, 5), torch.ones(4, 5, dtype=torch.bool), l2=0.05)
     found = lower_bound(responses, labels, zeros(4, 5), torch.full((4,), 5), 0.05)
-    assert found.least == pytest.approx(dense.loss, rel=0.011)
+    assert found.least == pytest.approx(dense.loss, rel=0.004)
     assert found.least <= dense.loss
 
 
