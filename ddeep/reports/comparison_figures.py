@@ -18,6 +18,7 @@ from scipy.spatial.distance import squareform
 
 from ..selections.k import K
 from .style import DIFFERENCES, GREY, MAGNITUDES, STAGES, Plot, grid, label, save, style
+from .tradeoff import tradeoff
 
 Rows = Sequence[dict[str, Any]]
 ACROSS = 5  # panels side by side
@@ -39,6 +40,8 @@ def draw(document: dict[str, Any]) -> Iterator[Plot]:
         with style():
             if any(row["decomposed"] is not None for row in rows):
                 yield _accuracy(f"accuracy{ending}", title, rows, document["k"], null, network["full"])
+            if (beside := tradeoff(f"tradeoff{ending}", title, rows, network["full"])) is not None:
+                yield beside
             agreements = [table for table in _of(document["agreement"], here) if len(table["strategies"]) > 1]
             if agreements:
                 yield _agreement(f"agreement{ending}", title, agreements[len(agreements) // 2])

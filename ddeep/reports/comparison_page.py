@@ -66,7 +66,7 @@ def comparison_page(document: dict[str, Any], plots: list[Plot]) -> str:
     names, cells = table_of(document)
     columns = [Column(name, name not in ("strategy", "weights", "layer"), name == "strategy") for name in names]
     strategies = list(dict.fromkeys(row["strategy"] for row in document["rows"]))
-    drawn: dict[str, list[Markup]] = {"accuracy": [], "agreement": []}
+    drawn: dict[str, list[Markup]] = {"accuracy": [], "agreement": [], "tradeoff": []}
     for plot in plots:
         drawn[plot.name.partition("-")[0]].append(Markup(inline_svg(plot)))
     bests = _bests(document["rows"])
