@@ -29,6 +29,7 @@ CLOSE = 0.003  # of the relaxed loss: the bound is as good as it can be, but for
 HALVINGS = 50  # of the interval that holds a row's threshold
 FLATTEST = 1e-8  # least curvature
 SLACK = 1e-7  # rounding of a loss
+STEEPEST = 1e6  # a scale that only rounding asks for
 
 
 class Bound(NamedTuple):
@@ -40,6 +41,13 @@ class Bound(NamedTuple):
     least: float
     relaxed: float
     steps: int
+
+
+class _Head(NamedTuple):
+    """Weights and biases of the classes present, for centred filters; or the scales that steps of them have."""
+
+    weight: Float[Tensor, "p k"]
+    bias: Float[Tensor, " p"]
 
 
 class _Point(NamedTuple):
@@ -54,7 +62,7 @@ class _Point(NamedTuple):
 
 def objective(responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], head: Head, l2: float) -> float:
     """Mean cross-entropy + (l2/2)·ΣW² over the classes that have images, as the refit has it, in float64."""
-    present = labels.unique()
+    present = torch.unique(labels)
     loss = 0.0
     for rows, truth in zip(torch.split(responses, IMAGES), torch.split(labels, IMAGES), strict=True):
         logits = F.linear(rows.double(), head.weight.double(), head.bias.double())
@@ -90,9 +98,9 @@ class _Relaxation:
         self, responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], sizes: Int64[Tensor, " c"], l2: float
     ) -> None:
         self.responses, self.l2 = responses, l2
-        self.present, self.labels = labels.unique(return_inverse=True)
+        self.present, self.labels = torch.unique(labels, return_inverse=True)
         self.sizes = sizes[self.present].clamp(max=responses.shape[1])[:, None]
-        self.mean = sum(part.double().sum(0) for part in torch.split(responses, IMAGES)) / len(labels)
+        self.mean = torch.stack([part.double().sum(0) for part in torch.split(responses, IMAGES)]).sum(0) / len(labels)
         self.portions = torch.bincount(self.labels).double() / len(labels)
         sums = torch.zeros(len(self.present), responses.shape[1], dtype=torch.float64)
         for rows, truth in self._parts(torch.float64):
@@ -103,21 +111,23 @@ class _Relaxation:
         for rows, truth in zip(torch.split(self.responses, IMAGES), torch.split(self.labels, IMAGES), strict=True):
             yield rows.to(dtype) - self.mean.to(dtype), truth
 
-    def loss(self, weight: Tensor, bias: Tensor) -> float:
+    def loss(self, head: _Head) -> float:
         """Mean cross-entropy."""
+        weight, bias = head.weight.float(), head.bias.float()
         total = 0.0
         for rows, truth in self._parts(torch.float32):
-            total += F.cross_entropy(F.linear(rows, weight.float(), bias.float()), truth, reduction="sum").item()
+            total += F.cross_entropy(F.linear(rows, weight, bias), truth, reduction="sum").item()
         return total / len(self.labels)
 
-    def look(self, weight: Tensor, bias: Tensor, dtype: torch.dtype = torch.float32, curved: bool = False) -> _Point:
+    def look(self, head: _Head, dtype: torch.dtype = torch.float32, curved: bool = False) -> _Point:
         """One pass over the images."""
+        weight, bias = head.weight.to(dtype), head.bias.to(dtype)
         slope = torch.zeros_like(self.class_sums)
         curvature = torch.zeros_like(slope) if curved else None
         shares = torch.zeros_like(self.portions)
         loss = entropy = 0.0
         for rows, truth in self._parts(dtype):
-            logits = F.linear(rows, weight.to(dtype), bias.to(dtype))
+            logits = F.linear(rows, weight, bias)
             found = logits.softmax(1)
             loss += F.cross_entropy(logits, truth, reduction="sum").item()
             entropy += torch.special.entr(found).sum().item()
@@ -166,37 +176,35 @@ class _Relaxation:
     def solve(self, head: Head, steps: int) -> Bound:
         """FISTA with backtracking, and restarts where momentum leads back (O'Donoghue & Candès, 2015)."""
         weight = head.weight[self.present].double().cpu()
-        bias = head.bias[self.present].double().cpu() + weight @ self.mean
-        ahead, ahead_bias, speed, steep = weight, bias, 1.0, 1.0
-        point = self.look(weight, bias, curved=True)
+        at = ahead = _Head(weight, head.bias[self.present].double().cpu() + weight @ self.mean)
+        point = self.look(ahead, curved=True)
         assert point.curvature is not None
-        curvature = point.curvature.clamp(min=FLATTEST)
-        of_bias = (self.portions * (1 - self.portions)).clamp(min=FLATTEST)
-        least, best, relaxed, taken = self.bound(point), (weight, bias), torch.inf, 0
-        while taken < steps:
-            while True:
-                scale, bias_scale = steep * curvature, steep * of_bias
-                rise = point.shares - self.portions
-                step, norm = self.nearest(ahead - point.slope / scale, scale)
-                step_bias = ahead_bias - rise / bias_scale
-                moved, shifted = step - ahead, step_bias - ahead_bias
-                loss = self.loss(step, step_bias)
-                model = point.loss + ((point.slope + scale / 2 * moved) * moved).sum().item()
-                model += ((rise + bias_scale / 2 * shifted) * shifted).sum().item()
-                if loss <= model + SLACK or steep > 1e6:
-                    break
-                steep *= 1.5
-            taken, relaxed = taken + 1, min(relaxed, loss + norm)
-            back = ((scale * moved) * (step - weight)).sum() < 0
+        scale = _Head(point.curvature.clamp(min=FLATTEST), (self.portions * (1 - self.portions)).clamp(min=FLATTEST))
+        least, best, relaxed, speed, taken = self.bound(point), ahead, torch.inf, 1.0, 0
+        while taken < steps and relaxed - least > CLOSE * relaxed:
+            step, total, scale = self.step(ahead, point, scale)
+            taken, relaxed = taken + 1, min(relaxed, total)
+            back = (scale.weight * (step.weight - ahead.weight) * (step.weight - at.weight)).sum() < 0
             faster = 1.0 if back else (1 + (1 + 4 * speed**2) ** 0.5) / 2
             pace = 0.0 if back else (speed - 1) / faster
-            ahead, ahead_bias = step + pace * (step - weight), step_bias + pace * (step_bias - bias)
-            weight, bias, speed = step, step_bias, faster
-            point = self.look(ahead, ahead_bias)
+            ahead = _Head(*(new + pace * (new - old) for new, old in zip(step, at, strict=True)))
+            at, speed = step, faster
+            point = self.look(ahead)
             found = self.bound(point)
-            if found > least:
-                least, best = found, (ahead, ahead_bias)
-            if relaxed - least <= CLOSE * relaxed:
-                break
-        exact = self.bound(self.look(*best, dtype=torch.float64))
+            least, best = (found, ahead) if found > least else (least, best)
+        exact = self.bound(self.look(best, dtype=torch.float64))
         return Bound(max(exact, 0.0), relaxed, taken)
+
+    def step(self, ahead: _Head, point: _Point, scale: _Head) -> tuple[_Head, float, _Head]:
+        """One proximal step from ``ahead``, the objective there, and the scale, grown until the step keeps its word."""
+        rise = point.shares - self.portions
+        while True:
+            weight, norm = self.nearest(ahead.weight - point.slope / scale.weight, scale.weight)
+            step = _Head(weight, ahead.bias - rise / scale.bias)
+            moved, shifted = step.weight - ahead.weight, step.bias - ahead.bias
+            model = point.loss + ((point.slope + scale.weight / 2 * moved) * moved).sum().item()
+            model += ((rise + scale.bias / 2 * shifted) * shifted).sum().item()
+            loss = self.loss(step)
+            if loss <= model + SLACK or scale.bias.min() > STEEPEST:
+                return step, loss + norm, scale
+            scale = _Head(1.5 * scale.weight, 1.5 * scale.bias)

@@ -68,7 +68,7 @@ def form_from_json(document: Any) -> HeadForm:
     form = document.get("form", "real") if isinstance(document, dict) else "real"
     if form not in FORMS:
         raise SelectionError(f"the head's form must be one of {', '.join(FORMS)}, not {str(form)[:60]!r}.")
-    return form  # type: ignore[no-any-return]
+    return form
 
 
 def head_from_json(document: Any, filters: Lists) -> Head:

@@ -39,7 +39,7 @@ def test_no_selection_of_all_has_a_smaller_loss(filters: int, l2: float, loosene
     exact = refit(responses, labels, *head, masks[nearly[int(np.argmin(losses))]], l2=l2)
     dense = refit(responses, labels, *head, torch.ones(3, filters, dtype=torch.bool), l2=l2)
     found = lower_bound(responses, labels, exact.head, torch.full((3,), 2), l2)
-    assert dense.loss < found.least < min(losses) + 1e-5
+    assert 0.995 * dense.loss < found.least < min(losses) + 1e-5
     assert found.least <= found.relaxed <= 1.004 * exact.loss
     assert found.relaxed - found.least <= 0.0031 * found.relaxed
     assert (exact.loss - found.least) / exact.loss < looseness

@@ -29,7 +29,7 @@ def test_no_two_are_alike_and_others_stay(seed: int, classes: int, k: int) -> No
     assert all(before.filters[c] == after.filters[c] for c in range(classes) if c not in grouped)
     for c, (row, scored) in enumerate(zip(after.filters, after.scores, strict=True)):
         assert list(scored) == pytest.approx(scores[c, list(row)].tolist())
-        assert list(scored) == sorted(given, reverse=True)
+        assert list(scored) == sorted(scored, reverse=True)
 
 
 def test_the_exchange_that_costs_least_is_made() -> None:
