@@ -181,7 +181,7 @@ class _Relaxation:
         assert point.curvature is not None
         scale = _Head(point.curvature.clamp(min=FLATTEST), (self.portions * (1 - self.portions)).clamp(min=FLATTEST))
         least, best, relaxed, speed, taken = self.bound(point), ahead, torch.inf, 1.0, 0
-        while taken < steps and relaxed - least > CLOSE * relaxed:
+        while taken < steps and (not taken or relaxed - least > CLOSE * relaxed):
             step, total, scale = self.step(ahead, point, scale)
             taken, relaxed = taken + 1, min(relaxed, total)
             back = (scale.weight * (step.weight - ahead.weight) * (step.weight - at.weight)).sum() < 0
