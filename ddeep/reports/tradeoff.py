@@ -47,8 +47,14 @@ def _panel(axes: Axes, rows: Sequence[dict[str, Any]], metric: str, stage: str, 
     kinds = list(dict.fromkeys(_kind(row) for row in rows))
     for number, kind in enumerate(kinds):
         own = [row for row in rows if _kind(row) == kind]
-        marks = {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number % len(MARKS)]}
-        axes.plot([row[metric] for row in own], [row[stage] for row in own], linestyle="none", label=kind, **marks)
+        axes.plot(
+            [row[metric] for row in own],
+            [row[stage] for row in own],
+            linestyle="none",
+            label=kind,
+            color=COLOURS[number % len(COLOURS)],
+            marker=MARKS[number % len(MARKS)],
+        )
     for row in unbeaten(rows, metric, stage):
         axes.annotate(
             label(row["strategy"], 18), (row[metric], row[stage]), xytext=(-4, 4), textcoords="offset points",
