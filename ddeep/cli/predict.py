@@ -65,7 +65,7 @@ def _members(level: int, threshold: float | None) -> str:
         return "all classes"
     agreeing = f"classes that agree with the predicted one on its {level} strongest filters" if level else "classes"
     if threshold <= 1:
-        return f"{agreeing}, of probability {100 * (1 - threshold):.2f} % or more"
+        return f"{agreeing}{',' if level else ''} of probability {100 * (1 - threshold):.2f} % or more"
     return f"all {agreeing}, and others of probability {100 * (2 - threshold):.2f} % or more"
 
 

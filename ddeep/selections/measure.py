@@ -121,7 +121,7 @@ def measure_each(
     return list(found)
 
 
-def headline(spec: MetricSpec, figure: Any) -> float | None:
+def headline(spec: MetricSpec, figure: Any) -> int | float | None:
     """The one number that stands for a metric's figure, if there is one."""
     if isinstance(figure, dict):
         figure = figure.get(spec.headline) if spec.headline is not None else next(iter(figure.values()), None)
