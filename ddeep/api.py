@@ -37,6 +37,7 @@ from .networks.layer import Layer
 from .networks.logits import check_logits
 from .networks.wrappers import unwrapped
 from .results.run import load
+from .selections.form import HeadForm
 from .selections.k import parse_k
 from .selections.measure import SplitEvidence, always_measured, get_metric, keeps
 from .selections.measure import measure as run_metrics
@@ -106,13 +107,15 @@ def refit(
     device: str = "auto",
     l2: float | None = None,
     seed: int = 0,
+    form: HeadForm = "real",
 ) -> nn.Module:
     """``decompose`` the network, and fit its decomposed head to the labels of ``batches``, the rest as it is.
 
     One pass over ``batches``, the train split; layer and head are by default those of the selection, and the one must
     feed the other. See ``gather``. The penalty ``l2`` is by default chosen on a tenth of the images, drawn with
-    ``seed``; where no refit is better there than the decomposed head as it is, that one is kept, with a warning. Raises
-    ConfigError where it does not, and SelectionError for a selection that does not fit.
+    ``seed``; where no refit is better there than the decomposed head as it is, that one is kept, with a warning.
+    ``form`` is real, shared, ternary or binary: what the weights may be (docs/heads.md). Raises ConfigError where the
+    layer does not feed the head, and SelectionError for a selection that does not fit.
     """
     wanted = layer if layer is not None else selection.source.get("layer")
     parts = look(module, batches, wanted, head or head_of(selection))
@@ -120,7 +123,8 @@ def refit(
     decomposed = decompose(module, selection, head=name)
     evidence = collect(parts, batches, (), device)
     masks, place = selection.mask()[None], resolve_device(device)
-    ((fitted, penalty),) = fit(*evidence.cached_responses(), dense, masks, l2=l2, seed=seed, device=place)
+    data = evidence.cached_responses()
+    ((fitted, penalty),) = fit(*data, dense, masks, l2=l2, seed=seed, form=form, device=place)
     if penalty.kept != "refit":
         console.warn(penalty.warning())
     set_head(decomposed, name, *fitted)

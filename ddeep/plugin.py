@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     from .heads._lbfgs import minimise
     from .heads.ablation import essentiality, knockout, noise_draws
     from .heads.accuracy import accuracy_by_class, confusion, predict, right_by_class
+    from .heads.form import Scale
     from .heads.refit import L2
     from .networks.device import exact_device
     from .networks.head import Head
     from .networks.layer import Layer
     from .networks.weights import load_strictly, load_weights
+    from .selections.form import HeadForm
     from .selections.k import K
     from .selections.measure import SplitEvidence
     from .selections.selection import Selection, rank_filters
@@ -102,11 +104,13 @@ _LAZY = {
     "confusion": "heads.accuracy",
     "right_by_class": "heads.accuracy",
     "predict": "heads.accuracy",
+    "Scale": "heads.form",
     "L2": "heads.refit",
     "Head": "networks.head",
     "Layer": "networks.layer",
     "load_strictly": "networks.weights",
     "load_weights": "networks.weights",
+    "HeadForm": "selections.form",
     "K": "selections.k",
     "SplitEvidence": "selections.measure",
     "Selection": "selections.selection",
@@ -156,6 +160,7 @@ __all__ = [
     "GradientSums",
     "Gram",
     "Head",
+    "HeadForm",
     "Histogram",
     "Images",
     "Interpolation",
@@ -174,6 +179,7 @@ __all__ = [
     "RegularizerSpec",
     "Replay",
     "ResponseBatch",
+    "Scale",
     "Selection",
     "SelectionError",
     "SplitEvidence",

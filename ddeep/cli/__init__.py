@@ -33,6 +33,7 @@ COMMANDS = {
     "compare": ("compare", "Compare strategies for every k, with intervals."),
     "report": ("report", "Turn a run into one HTML file that opens anywhere."),
     "explain": ("explain", "Take a prediction apart, filter by filter."),
+    "predict": ("predict", "Sets of classes that hold the true one as often as asked."),
     "train": ("train", "Train a model from scratch."),
     "finetune": ("finetune", "Train the whole network through its decomposed head."),
     "export": ("export", "Write a run's network as a file that needs no ddeep."),

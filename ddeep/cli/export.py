@@ -39,11 +39,11 @@ def export(
     folder = settings.out or default_out("export", run.name)
     check_out(folder)
     document = export_run(run, settings, folder)
-    head, other = document["head_forms"], ("gathered" if document["head_form"] == "dense" else "dense")
+    head, other = document["head_layouts"], ("gathered" if document["head_layout"] == "dense" else "dense")
     console.say(f"{'network':18} {document['file']}  ({document['bytes'] / 1e6:.2f} MB)")
     console.say(
-        f"{'head':18} {document['head_form']}: {head['seconds'][document['head_form']] * 1e6:.0f} µs a batch of "
-        f"{head['batch']}, {head['bytes'][document['head_form']]} bytes ({other}: {head['seconds'][other] * 1e6:.0f} "
+        f"{'head':18} {document['head_layout']}: {head['seconds'][document['head_layout']] * 1e6:.0f} µs a batch of "
+        f"{head['batch']}, {head['bytes'][document['head_layout']]} bytes ({other}: {head['seconds'][other] * 1e6:.0f} "
         f"µs, {head['bytes'][other]} bytes)"
     )
     if document["difference"] is not None:

@@ -112,6 +112,10 @@ def _show(document: dict[str, Any], folder: Path) -> None:
         console.fact("among present", _accuracies(document["accuracy_present"]))
     if document["refit"] is not None:
         console.fact("refit", _penalty(document["refit"]))
+    if document["bound"] is not None:
+        console.fact("train loss", _bound(document["bound"]))
+    if document["search"]:
+        console.fact("search", ", ".join(f"{name} {value:.4g}" for name, value in document["search"].items()))
     for name, meaning in metric_facts({name.replace("_", "-"): value for name, value in document["metrics"].items()}):
         console.fact(name, meaning)
     console.fact("seconds", ", ".join(f"{name} {value:.1f}" for name, value in document["timings"].items()))
@@ -123,7 +127,16 @@ def _penalty(refit: dict[str, Any]) -> str:
     held_out = refit["held_out"]
     how = f"chosen on {held_out['images']:,} images of the train split" if held_out else "not chosen"
     kept = "" if refit["kept"] == "refit" else "; the decomposed head as it was is better there, and kept"
-    return f"penalty {refit['l2']:g}, {how}{kept}"
+    form = "" if refit["form"] == "real" else f"{refit['form']}, "
+    return f"{form}penalty {refit['l2']:g}, {how}{kept}"
+
+
+def _bound(bound: dict[str, Any]) -> str:
+    """How good the refit's train loss is, in one line."""
+    if bound["gap"] is None:
+        return f"{bound['loss']:.4g}; no bound above 0 at so small a penalty ({bound['l2']:g}): give a larger --l2"
+    least = f"no head of so few filters has less than {bound['least']:.4g} (penalty {bound['l2']:g})"
+    return f"{bound['loss']:.4g}; {least}: within {100 * bound['gap']:.1f} % of the best possible"
 
 
 def _accuracies(figures: dict[str, float | None]) -> str:

@@ -95,6 +95,8 @@ def _split(tensors: Mapping[str, Tensor], split: Split, path: Path) -> tuple[Ten
 def _class_names(names: Sequence[str], count: int, path: Path) -> tuple[str, ...]:
     if names and len(names) < count:
         raise DataError(f"{path} names {len(names)} classes, but there are {count}.")
+    if count < 2 and len(names) < 2:
+        raise DataError(f"{path} has images of one class alone, so there is nothing to tell apart: give two classes.")
     return tuple(names) or tuple(map(str, range(count)))
 
 

@@ -20,14 +20,15 @@ from ..heads.accuracy import predict_all
 from ..heads.null import null_right, p_value, random_masks
 from ..heads.paired import accuracy_intervals
 from ..heads.penalty import fit
-from ..heads.refit import L2, refit_all
+from ..heads.refit import L2
 from ..networks.device import exact_device
 from ..networks.head import Head
 from ..provenance import Timings
 from ..registry.specs import MetricSpec, StrategySpec
 from ..selections.agreement import jaccard, rank_agreement
+from ..selections.form import HeadForm
 from ..selections.k import K
-from ..selections.measure import SplitEvidence, always_measured, headline, measure
+from ..selections.measure import SplitEvidence, headline, measure_each
 from ..selections.select import Answer, check_k, choice, needed, score
 from ..selections.selection import Selection
 from ..statistics.statistic import Statistic
@@ -100,7 +101,9 @@ def find_candidates(
     return found, statistics
 
 
-def select_all(candidates: Sequence[Candidate], train: Evidence, context: Context, skipped: Skipped) -> list[Cell]:
+def select_all(
+    candidates: Sequence[Candidate], train: Evidence, context: Context, skipped: Skipped, distinct: bool = False
+) -> list[Cell]:
     """Every candidate's selection for every one of its k. Work that serves several k is done for the first."""
     cells = []
     for candidate in candidates:
@@ -111,7 +114,8 @@ def select_all(candidates: Sequence[Candidate], train: Evidence, context: Contex
                 start = time.perf_counter()
                 if k not in answers:
                     answers |= score(spec, train, candidate.ks[place:], context)
-                cells.append(Cell(spec.name, k, choice(answers[k], train, k), time.perf_counter() - start))
+                selection = choice(answers[k], train, k, distinct=distinct)
+                cells.append(Cell(spec.name, k, selection, time.perf_counter() - start))
     return cells
 
 
@@ -123,11 +127,13 @@ def compare_cells(
     *,
     refit: bool,
     l2: float | None = None,
+    form: HeadForm = "real",
+    metrics: Sequence[MetricSpec] = (),
 ) -> dict[str, Any]:
     """``rows``, one for each cell, ``null`` and ``agreement``. Without a head there are no accuracies."""
     rows = [_describe(cell, evidence.train) for cell in cells]
     with timings.phase("metrics"):
-        _add_metrics(rows, cells, evidence, context)
+        _add_metrics(rows, cells, evidence, context, metrics)
     nulls: list[dict[str, Any]] = []
     if context.head is not None and cells:
         judge = _Judge(evidence, context.head, torch.stack([cell.selection.mask() for cell in cells]), context)
@@ -138,9 +144,9 @@ def compare_cells(
             judge.add_essentiality(rows)
         if refit:
             with timings.phase("refit"):
-                judge.add_refit(rows, l2)
+                judge.add_refit(rows, l2, form)
             with timings.phase("null"):
-                judge.add_refit_null(rows, nulls)
+                judge.add_refit_null(rows, nulls, form)
         judge.add_standing(rows)
     with timings.phase("agreement"):
         agreements = [_agreement(cells, k) for k in dict.fromkeys(cell.k for cell in cells)]
@@ -162,19 +168,21 @@ def _describe(cell: Cell, train: Evidence) -> dict[str, Any]:
     }
 
 
-def _add_metrics(rows: list[dict[str, Any]], cells: Sequence[Cell], evidence: SplitEvidence, context: Context) -> None:
-    """The metrics of a selection that every run shows: the number that stands for each, and all its figures."""
-    specs = metrics_of_selections()
-    for row, cell in zip(rows, cells, strict=True):
-        figures = measure(specs, evidence, cell.selection, context, cell.k)
-        for spec, figure in zip(specs, figures.values(), strict=True):
+def _add_metrics(
+    rows: list[dict[str, Any]],
+    cells: Sequence[Cell],
+    evidence: SplitEvidence,
+    context: Context,
+    metrics: Sequence[MetricSpec],
+) -> None:
+    """Of each metric the number that stands for it, and all its figures."""
+    selections, ks = [cell.selection for cell in cells], [cell.k for cell in cells]
+    for row in rows:
+        row["metrics"] = {}
+    for spec in metrics:
+        for row, figure in zip(rows, measure_each(spec, evidence, selections, context, ks), strict=True):
             row.setdefault(spec.name, headline(spec, figure))
-        row["metrics"] = figures
-
-
-def metrics_of_selections() -> list[MetricSpec]:
-    """The metrics of a selection that every run shows."""
-    return [spec for spec in always_measured() if spec.of == "selection"]
+            row["metrics"][spec.name.replace("-", "_")] = figure
 
 
 class _Judge:
@@ -243,16 +251,16 @@ class _Judge:
             row["essentiality_gap"] = gaps[own].mean().item()
             row["essentiality_spread"] = gaps[own].std().item()
 
-    def add_refit(self, rows: list[dict[str, Any]], l2: float | None) -> None:
-        """Accuracies of the refitted heads, with the penalty ``l2`` or with one chosen for each."""
+    def add_refit(self, rows: list[dict[str, Any]], l2: float | None, form: HeadForm) -> None:
+        """Accuracies of the heads refitted in a form, with the penalty ``l2`` or with one chosen for each."""
         data = self.train.cached_responses()
-        fitted = fit(*data, self.head, self.masks, l2=l2, seed=self.context.seed, device=self.device)
+        fitted = fit(*data, self.head, self.masks, l2=l2, seed=self.context.seed, form=form, device=self.device)
         self._add_accuracies(rows, "refit", self._right([head for head, _ in fitted]))
         for row, own in zip(rows, self.whose.tolist(), strict=True):
             _, penalty = fitted[own]
             row["refit_l2"], row["refit_kept"] = penalty.l2, penalty.kept
 
-    def add_refit_null(self, rows: list[dict[str, Any]], nulls: list[dict[str, Any]]) -> None:
+    def add_refit_null(self, rows: list[dict[str, Any]], nulls: list[dict[str, Any]], form: HeadForm) -> None:
         """How random selections of the same sizes compare after the refit, at the median of these rows' penalties."""
         responses, labels = self.train.cached_responses()
         if responses.numel() * len(self.head.bias) > REFIT_NUMBERS:
@@ -262,8 +270,8 @@ class _Judge:
             own = [row for row, whose in zip(rows, self.whose.tolist(), strict=True) if sizes[whose] == at]
             l2 = sorted(row["refit_l2"] or L2 for row in own)[len(own) // 2]
             drawn = random_masks(at, self.masks.shape[2], REFIT_DRAWS, self.context.generator())
-            fitted = refit_all(responses, labels, *self.head, torch.cat([*drawn]), l2=l2, device=self.device)
-            right = self._right([one.head for one in fitted]).sum(1)
+            fitted = fit(responses, labels, self.head, torch.cat([*drawn]), l2=l2, form=form, device=self.device)
+            right = self._right([head for head, _ in fitted]).sum(1)
             null["refit"], null["refit_l2"] = (100 * right.double() / len(self.labels)).tolist(), l2
             for row in own:
                 row["refit_p_value"] = p_value(round(row["refit"] * len(self.labels) / 100), right)

@@ -16,14 +16,14 @@ from ..heads.paired import accuracy_intervals
 from ..networks.layer import Layer
 from ..provenance import Timings
 from ..registry.registry import registry
-from ..registry.specs import StrategySpec
+from ..registry.specs import MetricSpec, StrategySpec
 from ..selections.k import K
-from ..selections.measure import SplitEvidence, keeps
+from ..selections.measure import SplitEvidence, compared, keeps
 from ..selections.measure import needed as needed_by_metrics
 from ..selections.select import get_strategy
 from ..statistics.basic import Correct
 from ..statistics.statistic import Statistic
-from ._compare_layer import Candidate, Skipped, compare_cells, find_candidates, metrics_of_selections, select_all
+from ._compare_layer import Candidate, Skipped, compare_cells, find_candidates, select_all
 from .opening import open_subject, provenance_of
 from .settings import ALL, CompareConfig
 
@@ -78,15 +78,16 @@ def _compare_network(
             for layer in layers
         }
     candidates = {layer: chosen for layer, (chosen, _) in found.items()}
-    evidence = _gather(subject, {layer: needs for layer, (_, needs) in found.items()}, candidates, timings)
+    metrics = compared(reruns=not config.no_maps)
+    evidence = _gather(subject, {layer: needs for layer, (_, needs) in found.items()}, candidates, metrics, timings)
     parts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("rows", "null", "agreement", "skipped")}
     for layer in layers:
         here = {"weights": subject.network.weights, "layer": layer.name}
         with timings.phase("selection"):
-            cells = select_all(candidates[layer], evidence[layer].train, contexts[layer], skipped[layer])
-        result = compare_cells(
-            cells, evidence[layer], contexts[layer], timings, refit=not config.no_refit, l2=config.l2
-        )
+            train = evidence[layer].train
+            cells = select_all(candidates[layer], train, contexts[layer], skipped[layer], config.distinct)
+        refits: dict[str, Any] = {"refit": not config.no_refit, "l2": config.l2, "form": config.head_form}
+        result = compare_cells(cells, evidence[layer], contexts[layer], timings, **refits, metrics=metrics)
         result["skipped"] = skipped[layer].rows()
         result["rows"].sort(key=lambda row: (list(ks).index(row["k"]), *_worse(row)))
         for name, rows in result.items():
@@ -103,10 +104,10 @@ def _gather(
     subject: Subject,
     statistics: dict[Layer, list[Statistic]],
     candidates: dict[Layer, list[Candidate]],
+    metrics: Sequence[MetricSpec],
     timings: Timings,
 ) -> dict[Layer, SplitEvidence]:
     """Both splits' evidence, in one pass each; responses where heads or learned strategies take them."""
-    metrics = metrics_of_selections()
     found: dict[Split, dict[Layer, Evidence]] = {}
     phases: dict[Split, str] = {"train": "evidence", "test": "test"}
     for split, phase in phases.items():

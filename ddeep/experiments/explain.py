@@ -27,7 +27,7 @@ from ..selections.selection import Selection
 from .reopen import reopen
 
 SCHEMA = "ddeep.explanation/1"
-_OF_A_SPLIT = re.compile(r"(train|test):(\d+)")
+OF_A_SPLIT = re.compile(r"(train|test):(\d+)")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Explainer:
         ``true`` names its class; by default the dataset's own label, or the file's folder where that is a class.
         Raises DataError for images and classes that are not there.
         """
-        pixels, images, label = self._read(image)
+        pixels, images, label = self.read(image)
         if true is not None:
             label = self._class_index(true)
         with torch.no_grad(), ResponseHooks(self.module, [self.layer], {"logits"}) as taps:
@@ -153,12 +153,12 @@ class Explainer:
         logit = math.fsum([bias, *(term.contribution for term in terms)])
         return ClassLogit(c, self.subject.classes[c], bias, tuple(terms), logit)
 
-    def _read(self, image: str) -> tuple[UInt8[Tensor, "s s 3"], Float[Tensor, "1 c h w"], int | None]:
+    def read(self, image: str) -> tuple[UInt8[Tensor, "s s 3"], Float[Tensor, "1 c h w"], int | None]:
         """Pixels as the network sees them, normalised as it takes them, and the label where it is known."""
         from ..data.loader import read_inputs, read_pixels
 
         preprocessing = self.subject.network.needed_preprocessing()
-        match = _OF_A_SPLIT.fullmatch(image)
+        match = OF_A_SPLIT.fullmatch(image)
         if match and not Path(image).exists():
             split: Split = "train" if match[1] == "train" else "test"
             images, index = self.subject.images[split], int(match[2])

@@ -11,7 +11,7 @@ from ..data.preprocessing import Preprocessing
 from ..errors import ConfigError, DataError
 from ..exports.card import model_card
 from ..exports.formats import SUFFIX, check_onnx, write_network
-from ..exports.plain import FromPixels, HeadForm, measure_head, plain_network
+from ..exports.plain import FromPixels, HeadLayout, measure_head, plain_network
 from ..files.sealed import write_sealed
 from ..networks.head import Head, get_head
 from ..networks.trace import example_images
@@ -29,9 +29,9 @@ NAME = "network"
 def export_run(run: Path, config: ExportConfig, out: Path) -> dict[str, Any]:
     """Write the network of the run in ``run`` to the folder ``out``; return the document that lies beside it.
 
-    The network is the run's last: fine-tuned, refitted, learned or decomposed. Programs take the form of the head that
-    is faster on this machine, and were compared with the network before they got their name. Raises DdeepError where
-    the run has no network, an extra is missing, or the network cannot be exported.
+    The network is the run's last: fine-tuned, refitted, learned or decomposed. Programs take the layout of the head
+    that is faster on this machine, and were compared with the network before they got their name. Raises DdeepError
+    where the run has no network, an extra is missing, or the network cannot be exported.
     """
     if config.to == "onnx":
         check_onnx(config.opset)
@@ -41,14 +41,14 @@ def export_run(run: Path, config: ExportConfig, out: Path) -> dict[str, Any]:
     module = load(run)
     preprocessing = preprocessing_of(document, run)
     head = measure_head(*Head.of(get_head(module, document["head"])))
-    form: HeadForm = "dense" if config.to == "safetensors" else head["chosen"]
-    network = plain_network(module, document["head"], form)
+    layout: HeadLayout = "dense" if config.to == "safetensors" else head["chosen"]
+    network = plain_network(module, document["head"], layout)
     example = example_images(network, preprocessing.size)
     if config.pixels:
         network = FromPixels(network, preprocessing).eval()
         example = torch.randint(0, 256, (2, preprocessing.size, preprocessing.size, 3)).to(torch.uint8)
     facts = {**_facts(document, preprocessing), "format": config.to, "input": "pixels" if config.pixels else "images"}
-    facts |= {"head_form": form, "hashes": {**document["hashes"], "exported": weights_hash(module.state_dict())}}
+    facts |= {"head_layout": layout, "hashes": {**document["hashes"], "exported": weights_hash(module.state_dict())}}
     difference: list[float | None] = []
 
     def write(folder: Path) -> None:
@@ -77,6 +77,7 @@ def _facts(document: dict[str, Any], preprocessing: Preprocessing) -> dict[str, 
     return {
         "schema": SCHEMA,
         **{name: document[name] for name in names},
+        "head_form": document.get("head_form", "real"),
         "classes": [row["class"] for row in document["per_class"]],
         "preprocessing": preprocessing.identity(),
         **provenance(document["hashes"], registry().versions()),
@@ -84,4 +85,4 @@ def _facts(document: dict[str, Any], preprocessing: Preprocessing) -> dict[str, 
 
 
 def _document(facts: dict[str, Any], head: dict[str, Any], path: Path, difference: float | None) -> dict[str, Any]:
-    return {**facts, "head_forms": head, "file": path.name, "bytes": path.stat().st_size, "difference": difference}
+    return {**facts, "head_layouts": head, "file": path.name, "bytes": path.stat().st_size, "difference": difference}

@@ -27,10 +27,12 @@ from ..files.tensors import write_tensors
 from ..files.validation import first_problem
 from ..heads.accuracy import accuracy, accuracy_by_class, accuracy_percent, predictions, right_by_class
 from ..heads.decomposed import decompose
+from ..heads.form import hold_form, release_form
 from ..networks.device import Precision, resolve_device
 from ..networks.head import get_head
 from ..registry.registry import registry
 from ..results.run import FINISHED, RUNNING, read_run, saved_network, seal_run
+from ..selections.form import HeadForm
 from ..selections.selection import Selection
 from ..training.checkpoint import CHECKPOINT, can_resume
 from ..training.history import EpochRow, History
@@ -68,7 +70,8 @@ def finetune(
     if own is None:
         check_same(document, subject)
     preprocessing = subject.network.needed_preprocessing()
-    module = _start(source, document, subject, config)
+    module, form = _start(source, document, subject, config), _form(document, config)
+    hold_form(get_head(module, document["head"]), form)
     flip = own is None and registry().find("dataset", document["dataset"]).flip  # one's own loader augments itself
     recipe, wanted = config.finetune_recipe(flip=flip), config.regularizer_config()
     network = subject.network
@@ -103,6 +106,8 @@ def finetune(
         on_step=on_step,
         on_epoch=on_epoch,
     )
+    release_form(get_head(module, document["head"]))
+    document["head_form"] = form
     present = torch.zeros(len(subject.classes), dtype=torch.bool)
     present[test.labels] = True
     labels, predicted = predictions(module, test, preprocessing, subject.device, among=(None, present))
@@ -189,6 +194,12 @@ def _whence(document: dict[str, Any], config: FinetuneConfig) -> str:
     if "finetune" in document:
         return "finetuned"
     return next(name for name in ("refit", "learned", "decomposed") if document["accuracy"].get(name) is not None)
+
+
+def _form(document: dict[str, Any], config: FinetuneConfig) -> HeadForm:
+    """The form of the head that ``_start`` returns, which fine-tuning keeps."""
+    form: HeadForm = "real" if config.no_refit else document.get("head_form") or "real"
+    return form
 
 
 def _labelled(subject: Subject, split: Any) -> Images:

@@ -18,6 +18,7 @@ from ..evidence.replay import context_at
 from ..evidence.store import gather
 from ..evidence.subject import Subject
 from ..heads.accuracy import accuracy_by_class, accuracy_percent, predict, right_by_class
+from ..heads.bound import lower_bound, objective
 from ..heads.decomposed import decompose
 from ..heads.final_head import place_final_head
 from ..heads.penalty import Penalty, fit
@@ -26,6 +27,7 @@ from ..networks.layer import Layer
 from ..provenance import Timings
 from ..registry.specs import StrategySpec
 from ..results.run import FINISHED, RUN_SCHEMA, RunResult
+from ..selections.form import HeadForm
 from ..selections.k import K
 from ..selections.measure import SplitEvidence, always_measured, measure
 from ..selections.measure import needed as needed_by_metrics
@@ -103,7 +105,7 @@ def run(config: RunConfig, subject: Subject | None = None) -> RunResult:
         subject, layer, head = plan.subject, plan.layer, plan.context.head
     evidence = _gather(plan, timings)
     with timings.phase("selection"):
-        selection = _select(plan, evidence.train)
+        selection = _select(plan, evidence.train, config.distinct)
     with timings.phase("metrics"):
         k = plan.k if plan.strategy is not None else selection.size
         figures = measure(always_measured(), evidence, selection, plan.context, k)
@@ -111,13 +113,19 @@ def run(config: RunConfig, subject: Subject | None = None) -> RunResult:
     right = {"full": test[Correct()].counts}
     present = {"full": test[Correct(_present(test))].counts}
     decomposed = penalty = None
+    form: HeadForm = "real"
+    bound: dict[str, Any] | None = None
     if head is not None:
         heads = {"decomposed": _decomposed_head(plan, head, selection)}
         if selection.head is not None and _is_of(subject, selection):
-            heads["learned"] = selection.learned_head(head)
+            heads["learned"], form = selection.learned_head(head), selection.form
         if not config.no_refit:
             with timings.phase("refit"):
                 heads["refit"], penalty = _refit(evidence.train, heads["decomposed"], selection, config, subject.device)
+                form = penalty.form
+        if penalty is not None and config.bound:
+            with timings.phase("bound"):
+                bound = _bound(evidence.train, heads["refit"], selection, penalty.l2)
         with timings.phase("decompose"):
             assert subject.network.head is not None
             decomposed = decompose(subject.network.module, selection, head=subject.network.head)
@@ -143,6 +151,9 @@ def run(config: RunConfig, subject: Subject | None = None) -> RunResult:
         "accuracy": _accuracies(right, test),
         "accuracy_present": _accuracies(present, test),
         "refit": penalty.to_json() if penalty is not None else None,
+        "head_form": form if head is not None else None,
+        "bound": bound,
+        "search": _numbers(selection) if plan.strategy is not None else {},
         "per_class": _per_class(subject, selection, right, test),
         "selection": {name: list(row) for name, row in zip(subject.classes, selection.filters, strict=True)},
         "absent": [subject.classes[c] for c in selection.absent],
@@ -175,9 +186,9 @@ def _present(test: Evidence) -> tuple[int, ...]:
     return tuple(torch.nonzero(test.present)[:, 0].tolist())
 
 
-def _select(plan: Plan, train: Evidence) -> Selection:
+def _select(plan: Plan, train: Evidence, distinct: bool) -> Selection:
     if plan.strategy is not None:
-        return choose(plan.strategy, train, plan.k, plan.context)
+        return choose(plan.strategy, train, plan.k, plan.context, distinct=distinct)
     assert plan.given is not None
     return plan.given
 
@@ -186,11 +197,25 @@ def _refit(
     train: Evidence, head: Head, selection: Selection, config: RunConfig, device: torch.device
 ) -> tuple[Head, Penalty]:
     """The head refitted on the cached train responses, and how its penalty was found."""
-    masks = selection.mask()[None]
-    ((fitted, penalty),) = fit(*train.cached_responses(), head, masks, l2=config.l2, seed=config.seed, device=device)
+    data, masks = train.cached_responses(), selection.mask()[None]
+    ((fitted, penalty),) = fit(*data, head, masks, l2=config.l2, seed=config.seed, form=config.head_form, device=device)
     if penalty.kept != "refit":
         console.warn(penalty.warning())
     return fitted, penalty
+
+
+def _bound(train: Evidence, head: Head, selection: Selection, l2: float) -> dict[str, Any]:
+    """The refit's train loss, penalty included, and the least that any head with as many filters a class can have."""
+    responses, labels = train.cached_responses()
+    sizes = selection.mask().sum(1)
+    loss, found = objective(responses, labels, head, l2), lower_bound(responses, labels, head, sizes, l2)
+    gap = (loss - found.least) / found.least if found.least > 0 else None
+    return {"loss": loss, **found._asdict(), "gap": gap, "l2": l2}
+
+
+def _numbers(selection: Selection) -> dict[str, int | float]:
+    """What the strategy tells of its search."""
+    return {name: value for name, value in selection.source.items() if type(value) in (int, float)}
 
 
 def _decomposed_head(plan: Plan, head: Head, selection: Selection) -> Head:

@@ -13,10 +13,10 @@ from ..networks.copies import copy_of
 from ..networks.head import Head, get_head
 from .cost import median_seconds
 
-HeadForm = Literal["dense", "gathered"]
+HeadLayout = Literal["dense", "gathered"]
 
 
-def plain_network(module: nn.Module, head: str, form: HeadForm = "dense") -> nn.Module:
+def plain_network(module: nn.Module, head: str, layout: HeadLayout = "dense") -> nn.Module:
     """A copy of ``module`` in eval mode on the CPU whose head needs no ddeep.
 
     ``dense`` is an ``nn.Linear`` with zeros where a class does not see a filter: its state dict fits the architecture
@@ -24,7 +24,7 @@ def plain_network(module: nn.Module, head: str, form: HeadForm = "dense") -> nn.
     """
     made = copy_of(module).cpu().eval()
     weight, bias = (part.detach().clone() for part in Head.of(get_head(made, head)))
-    replaced: nn.Module = GatheredLinear(weight, bias) if form == "gathered" else _linear(weight, bias)
+    replaced: nn.Module = GatheredLinear(weight, bias) if layout == "gathered" else _linear(weight, bias)
     made.set_submodule(head, replaced.eval())
     return made
 
@@ -70,9 +70,9 @@ class FromPixels(nn.Module):
 
 
 def measure_head(weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"], batch: int = 64) -> dict[str, Any]:
-    """Bytes and seconds a batch (median, on one thread's share of this machine) of both forms, and the ``chosen`` one.
+    """Bytes and seconds a batch (median, one thread's share of this machine) of both layouts, and the ``chosen`` one.
 
-    The faster form is chosen, and the smaller where neither is faster by a tenth.
+    The faster one is chosen, and the smaller where neither is faster by a tenth.
     """
     dense, gathered = _linear(weight, bias).eval(), GatheredLinear(weight, bias).eval()
     responses = torch.randn(batch, weight.shape[1], generator=torch.Generator().manual_seed(0))

@@ -72,10 +72,6 @@ class HeadProblems:
         else:
             yield from (self.responses[some].to(self.device) for some in torch.split(self.images, images))
 
-    def start(self) -> Packed:
-        """The parameters to start from: the given head's."""
-        return self.pack(self.weight, self.bias.expand(self.weight.shape[:2]))
-
     def pack(self, weights: Float[Tensor, "h c k"], biases: Float[Tensor, "h c"]) -> Packed:
         """The parameters of heads with these weights and biases."""
         weights, biases = weights.to(self.device), biases.to(self.device)

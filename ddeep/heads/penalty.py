@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..networks.device import CPU, brought, exact_device
 from ..networks.head import Head
+from ..selections.form import HeadForm
 from ._narrow import logits_of
 from ._objective import Images
 from .refit import L2, refit_all
@@ -28,6 +29,7 @@ class Penalty:
 
     ``refit`` and ``decomposed`` are the percentages of those that the head fitted to the others, and the plain
     decomposed head, get right; ``kept`` is ``"decomposed"`` where the plain one gets more, and stands for the refit.
+    In another ``form`` than real a refit is always kept: the plain one has none.
     """
 
     l2: float
@@ -36,6 +38,7 @@ class Penalty:
     refit: float | None = None
     decomposed: float | None = None
     kept: str = "refit"
+    form: HeadForm = "real"
 
     def warning(self) -> str:
         """What to say where the plain head is kept."""
@@ -48,7 +51,8 @@ class Penalty:
     def to_json(self) -> dict[str, Any]:
         """As a document holds it."""
         held_out = {"images": self.images, "refit": self.refit, "decomposed": self.decomposed}
-        return {"l2": self.l2, "chosen": self.chosen, "held_out": held_out if self.chosen else None, "kept": self.kept}
+        found = {"l2": self.l2, "chosen": self.chosen, "held_out": held_out if self.chosen else None}
+        return {**found, "kept": self.kept, "form": self.form}
 
 
 def fit(
@@ -59,6 +63,7 @@ def fit(
     *,
     l2: float | None = None,
     seed: int = 0,
+    form: HeadForm = "real",
     device: torch.device = CPU,
 ) -> list[tuple[Head, Penalty]]:
     """The refitted head of every mask, with the penalty ``l2``, or with one of ``GRID`` of its own.
@@ -67,10 +72,37 @@ def fit(
     others; among equals the one with the least cross-entropy there. With it, all images are fitted to. Where even that
     one gets fewer of the held-out images right than the decomposed head as it is, this is returned. Smaller penalties
     are not tried once one gets fewer right, at a larger cross-entropy, than the one before.
+
+    In another ``form`` than real, heads are then fitted in it, with the signs and the penalty of those.
     """
-    held, kept = hold_out(labels, seed)
     device = exact_device(device)
     responses = brought(responses, device)
+    found = _fit_real(responses, labels, dense, masks, l2, seed, device)
+    if form == "real":
+        return found
+    heads, penalties = zip(*found, strict=True)
+    refits = refit_all(
+        *(responses, labels, *dense, masks),
+        l2=[penalty.l2 for penalty in penalties],
+        start=heads,
+        form=form,
+        device=device,
+    )
+    return [
+        (one.head, replace(penalty, kept="refit", form=form)) for one, penalty in zip(refits, penalties, strict=True)
+    ]
+
+
+def _fit_real(
+    responses: Float[Tensor, "n k"],
+    labels: Int64[Tensor, " n"],
+    dense: Head,
+    masks: Bool[Tensor, "h c k"],
+    l2: float | None,
+    seed: int,
+    device: torch.device,
+) -> list[tuple[Head, Penalty]]:
+    held, kept = hold_out(labels, seed)
     if l2 is not None or not len(held):
         penalty = Penalty(L2 if l2 is None else l2, chosen=False)
         found = refit_all(responses, labels, *dense, masks, l2=penalty.l2, device=device)

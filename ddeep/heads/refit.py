@@ -12,9 +12,11 @@ from torch import Tensor
 
 from ..networks.device import CPU, brought, exact_device
 from ..networks.head import Head
-from ._lbfgs import Minimum, minimise
+from ..selections.form import HeadForm
+from ._lbfgs import Minimum, Problems, minimise
 from ._narrow import NUMBERS, worth_it
 from ._objective import LARGEST, HeadProblems, Images
+from .form import FormedProblems, Scale
 
 L2 = 1e-4
 GRADIENT_TOLERANCE = 1e-5
@@ -70,15 +72,18 @@ def refit_all(
     images: Images | None = None,
     start: Sequence[Head] | None = None,
     steps: int | None = None,
+    form: HeadForm = "real",
     device: torch.device = CPU,
 ) -> list[Refit]:
     """``refit`` with every mask, side by side: many times faster than one after the other.
 
     ``l2`` may be each head's own, ``start`` a head for each to start from; ``images`` are those to fit to (default:
-    all). With ``steps`` no more than those are taken, in float32 alone, and nobody is warned. Time grows with heads ·
-    N · C · K, or, where the widest class has few filters (m, docs/performance.md), heads · N · C · (m + 1); memory does
-    not grow beyond that of a group of heads.
+    all). With ``steps`` no more than those are taken, in float32 alone, and nobody is warned. In another ``form`` than
+    real the minimum is that among heads of the form with the signs of ``start``. Time grows with heads · N · C · K, or,
+    where the widest class has few filters (m, docs/performance.md), heads · N · C · (m + 1); memory does not grow
+    beyond that of a group of heads.
     """
+    scale = Scale.of(responses if images is None else responses[images]) if form != "real" else None
     penalties = [l2] * len(masks) if isinstance(l2, int | float) else list(l2)
     classes, filters = weight.shape
     device = exact_device(device)
@@ -96,9 +101,14 @@ def refit_all(
         waiting = waiting[len(group) :]
         own = [penalties[number] for number in group]
         problems = HeadProblems(responses, labels, weight, bias, masks[group], own, images, device)
-        begin = problems.start() if start is None else problems.pack(*_stacked([start[number] for number in group]))
-        minima = minimise(problems, begin, tolerance, steps) if steps else _solve(problems, begin, tolerance)
-        weights, biases = problems.unpack(torch.stack([m.packed for m in minima]), torch.arange(len(group)).to(device))
+        begun = [Head(weight, bias) if start is None else start[number] for number in group]
+        formed = FormedProblems(problems, begun, form, scale) if scale is not None else None
+        begin = problems.pack(*_stacked(begun)) if formed is None else formed.started
+        solved: Problems = problems if formed is None else formed
+        minima = minimise(solved, begin, tolerance, steps) if steps else _solve(problems, solved, begin, tolerance)
+        which = torch.arange(len(group)).to(device)
+        packed = torch.stack([minimum.packed for minimum in minima])
+        weights, biases = problems.unpack(packed if formed is None else formed.expand(packed, which), which)
         for number, minimum, fitted, offset in zip(group, minima, weights, biases, strict=True):
             found[number] = Refit(
                 Head(fitted.float().cpu(), offset.float().cpu()), minimum.loss, minimum.gradient, minimum.steps
@@ -112,11 +122,14 @@ def _stacked(heads: Sequence[Head]) -> tuple[Float[Tensor, "h c k"], Float[Tenso
     return torch.stack([head.weight for head in heads]), torch.stack([head.bias for head in heads])
 
 
-def _solve(problems: HeadProblems, start: Float[Tensor, "h p m1"], tolerance: float) -> list[Minimum]:
-    """The minima, to ``tolerance`` in float64; float32 is faster, and nearly always gets there."""
-    most = min(MOST_STEPS, max(LEAST_STEPS, WORK // problems.work))
+def _solve(heads: HeadProblems, problems: Problems, start: Float[Tensor, "h p m1"], tolerance: float) -> list[Minimum]:
+    """The minima of ``problems``, which are about ``heads``, to ``tolerance`` in float64.
+
+    float32 is faster, and nearly always gets there.
+    """
+    most = min(MOST_STEPS, max(LEAST_STEPS, WORK // heads.work))
     rough = minimise(problems, start, ROUNDING * tolerance, min(ROUGH_STEPS, most))
-    problems.dtype = torch.float64
+    heads.dtype = torch.float64
     reached = torch.stack([minimum.packed for minimum in rough])
     lost = [number for number, minimum in enumerate(rough) if minimum.gradient > tolerance]
     if lost:  # rounding may have led it astray

@@ -46,7 +46,7 @@ SPEC_TYPES: dict[str, tuple[type[Spec], ...]] = {
 _HOOKS = ", ".join(f"ddeep_{kind}" for kind in SPEC_TYPES)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_CHOICES = {"pool": get_args(Pool), "interpolation": get_args(Interpolation), "of": ("layer", "selection")}
+_CHOICES = {"pool": get_args(Pool), "interpolation": get_args(Interpolation), "of": ("layer", "selection", "filters")}
 
 
 @dataclass(frozen=True)

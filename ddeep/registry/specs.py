@@ -159,19 +159,24 @@ class MetricSpec(Spec):
 
     ``needs(split)`` returns the statistics it takes of ``"train"`` or ``"test"`` (default: none);
     ``measure(evidence, selection, context)`` returns JSON-ready data, ``evidence`` holding ``.train`` and ``.test``.
-    ``of`` says whether the figure depends on a selection, ``always`` whether every run shows it, ``head_only`` whether
-    it makes sense only at the layer that feeds the head, ``stochastic`` whether it draws random numbers.
+    ``of`` says whether the figure is of a layer, of a selection, or of filters: of those that a selection uses, or all
+    of the layer where there is none. ``always`` says whether every run shows it, ``compared`` whether a comparison does
+    for each of its selections, ``head_only`` whether it makes sense only at the layer that feeds the head,
+    ``stochastic`` whether it draws random numbers.
     Where ``measure`` returns a table, ``headline`` is the key of the one number that stands for it in figures.
     It sees what it declares and nothing else: ``responses`` names the splits whose kept responses it reads, and with
     ``per_k`` its statistics depend on the selections, so that ``needs(split, ks)`` is told their numbers of filters per
-    class. ``reruns`` says that it runs the network over the test split again. With ``option`` (its default) users may
+    class. ``reruns`` says that it runs the network over the test split again; ``measure_all(evidence, selections,
+    context)``, a figure for each, then saves a run for every selection. With ``option`` (its default) users may
     write ``name:number``; ``needs`` and ``measure`` then take the number as the keyword ``option``.
     """
 
     measure: Reference = field(kw_only=True)
     needs: Reference | None = field(default=None, kw_only=True)
-    of: Literal["layer", "selection"] = field(default="selection", kw_only=True)
+    measure_all: Reference | None = field(default=None, kw_only=True)
+    of: Literal["layer", "selection", "filters"] = field(default="selection", kw_only=True)
     always: bool = field(default=False, kw_only=True)
+    compared: bool = field(default=False, kw_only=True)
     head_only: bool = field(default=False, kw_only=True)
     stochastic: bool = field(default=False, kw_only=True)
     headline: str | None = field(default=None, kw_only=True)

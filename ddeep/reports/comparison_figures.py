@@ -20,6 +20,7 @@ from ..results.comparison_summary import Place, accuracy, places_of
 from ..selections.k import K
 from .dots import Dots, dots, few, null_of, scale
 from .style import BLUE, DIFFERENCES, GREY, MAGNITUDES, MARKERS, SERIES, STAGES, Plot, grid, label, save, style, titled
+from .tradeoff import tradeoff
 
 Rows = Sequence[dict[str, Any]]
 ACROSS = 5  # panels side by side
@@ -42,6 +43,9 @@ def draw(document: dict[str, Any]) -> Iterator[Plot]:
                 if (place.network["weights"], place.layer) == (network["weights"], layer):
                     yield from _accuracies(ending, title, place)
             here = {"weights": network["weights"], "layer": layer}
+            rows = _of(document["rows"], here)
+            if (beside := tradeoff(f"tradeoff{ending}", title, rows, network["full"])) is not None:
+                yield beside
             agreements = [table for table in _of(document["agreement"], here) if len(table["strategies"]) > 1]
             if agreements:
                 yield _agreement(f"agreement{ending}", title, agreements[len(agreements) // 2])

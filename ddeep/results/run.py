@@ -22,6 +22,7 @@ from ..networks.network import response_module
 from ..networks.weights import build_fitting, load_strictly, read_state_dict
 from ..registry.registry import registry
 from ..registry.specs import resolve
+from ..selections.form import HeadForm
 from ..selections.selection import Selection
 from .folder import save_result
 
@@ -148,6 +149,7 @@ class RunDocument(_Part):
     metrics: dict[str, Any]
     timings: dict[str, float]
     images: dict[str, int]
+    head_form: HeadForm | None = None
     config: dict[str, Any]
     hashes: dict[str, str]
     plugins: dict[str, str]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import SelectionError
 from ..networks.head import Head
+from .form import FORMS, HeadForm
 
 Lists = Sequence[Sequence[int]]
 LARGEST = torch.finfo(torch.float32).max
@@ -56,10 +57,18 @@ def check_head(head: Head, filters: Lists) -> None:
         raise _unfit(int((~fine).nonzero()[0]), filters)
 
 
-def head_to_json(head: Head, filters: Lists) -> dict[str, Any]:
-    """``weights``, a list for each class, and ``biases``."""
+def head_to_json(head: Head, filters: Lists, form: HeadForm) -> dict[str, Any]:
+    """``form``, ``weights``, a list for each class, and ``biases``."""
     rows = zip(head.weight.tolist(), filters, strict=True)
-    return {"weights": [row[: len(own)] for row, own in rows], "biases": head.bias.tolist()}
+    return {"form": form, "weights": [row[: len(own)] for row, own in rows], "biases": head.bias.tolist()}
+
+
+def form_from_json(document: Any) -> HeadForm:
+    """The form that ``head_to_json`` has noted; real where nothing is. Raises SelectionError for any other."""
+    form = document.get("form", "real") if isinstance(document, dict) else "real"
+    if form not in FORMS:
+        raise SelectionError(f"the head's form must be one of {', '.join(FORMS)}, not {str(form)[:60]!r}.")
+    return form
 
 
 def head_from_json(document: Any, filters: Lists) -> Head:

@@ -104,7 +104,24 @@ def measure(
     return figures
 
 
-def headline(spec: MetricSpec, figure: Any) -> float | None:
+def compared(reruns: bool = True) -> list[MetricSpec]:
+    """The metrics that a comparison shows of every selection, with or without those that run the network again."""
+    shown = [spec for spec in offered() if spec.compared or (spec.always and spec.of == "selection")]
+    return [spec for spec in shown if reruns or not spec.reruns]
+
+
+def measure_each(
+    spec: MetricSpec, evidence: SplitEvidence, selections: Sequence[Selection], context: Context, ks: Sequence[K]
+) -> list[Any]:
+    """One metric's figure of every selection, all at once where it knows how."""
+    if spec.measure_all is None or (spec.head_only and context.head is None):
+        pairs = zip(selections, ks, strict=True)
+        return [figure for one, k in pairs for figure in measure([spec], evidence, one, context, k).values()]
+    found = resolve(spec.measure_all)(evidence.limited(spec, None), list(selections), context)
+    return list(found)
+
+
+def headline(spec: MetricSpec, figure: Any) -> int | float | None:
     """The one number that stands for a metric's figure, if there is one."""
     if isinstance(figure, dict):
         figure = figure.get(spec.headline) if spec.headline is not None else next(iter(figure.values()), None)

@@ -14,6 +14,7 @@ from ..registry.registry import registry
 from ..registry.specs import StrategySpec, resolve
 from ..statistics.basic import Extremes
 from ..statistics.statistic import Statistic
+from .distinct import set_apart
 from .k import K
 from .selection import Selection
 
@@ -39,9 +40,9 @@ def check_k(spec: StrategySpec, k: K, filters: int | None = None) -> None:
         raise ConfigError(f"k = {k} filters per class, but the layer has {filters}. Choose k from 1 to {filters}.")
 
 
-def choose(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Selection:
-    """The strategy's selection for ``k`` filters per class (or the fraction ``k``)."""
-    return choice(score(spec, evidence, [k], context)[k], evidence, k)
+def choose(spec: StrategySpec, evidence: Evidence, k: K, context: Context, *, distinct: bool = False) -> Selection:
+    """The strategy's selection for ``k`` filters per class (or the fraction ``k``); see ``choice``."""
+    return choice(score(spec, evidence, [k], context)[k], evidence, k, distinct=distinct)
 
 
 def score(spec: StrategySpec, evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K, Answer]:
@@ -85,8 +86,11 @@ def _checked(spec: StrategySpec, answer: object, evidence: Evidence) -> Answer:
     raise SelectionError(f"The strategy {spec.name!r} gave a {type(answer).__name__}, not scores or a Selection.")
 
 
-def choice(answer: Answer, evidence: Evidence, k: K) -> Selection:
-    """The selection that the answer of a strategy amounts to: the ``k`` filters of every class with the best scores."""
+def choice(answer: Answer, evidence: Evidence, k: K, *, distinct: bool = False) -> Selection:
+    """The selection that the answer of a strategy amounts to: the ``k`` filters of every class with the best scores.
+
+    With ``distinct`` no two classes have the same.
+    """
     found = Selection.top(answer, int(k), present=evidence.present) if isinstance(answer, Tensor) else answer
     found.check(evidence.classes, evidence.filters)
-    return found
+    return set_apart(found, answer if isinstance(answer, Tensor) else None) if distinct else found

@@ -18,7 +18,16 @@ from ..files.json import read_object, write_json
 from ..files.tables import Table, Tabular
 from ..networks.head import Head
 from ._numbers import whole_number, whole_numbers
-from .learned_head import check_head, gather_head, head_from_json, head_to_json, numbers, place_head
+from .form import HeadForm
+from .learned_head import (
+    check_head,
+    form_from_json,
+    gather_head,
+    head_from_json,
+    head_to_json,
+    numbers,
+    place_head,
+)
 
 SCHEMA = "ddeep.selection/1"
 ROUNDING = 1e-12  # relative: scores this close are ties
@@ -32,6 +41,7 @@ class Selection(Tabular):
     ``filters[c]`` and ``scores[c]`` belong together; ``absent`` lists the classes without images, which have no filters
     and keep their dense row. ``source`` says where it came from: strategy, k, layer, model, hashes, versions. ``head``
     is the one that the strategy learned along with it: ``head.weight[c, i]`` belongs to the i-th filter of class c.
+    ``form`` is that head's.
     """
 
     filters: tuple[tuple[int, ...], ...]
@@ -41,6 +51,7 @@ class Selection(Tabular):
     classes: tuple[str, ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
     head: Head | None = None
+    form: HeadForm = "real"
 
     @classmethod
     def of(
@@ -153,8 +164,11 @@ class Selection(Tabular):
         """The same selection with class names and provenance."""
         return replace(self, classes=tuple(classes), source={**self.source, **source})
 
-    def with_head(self, weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"]) -> Self:
-        """The same selection with a head learned along with it; weights outside the selection do not count."""
+    def with_head(self, weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"], form: HeadForm = "real") -> Self:
+        """The same selection with a head learned along with it; weights outside the selection do not count.
+
+        ``form`` is what fine-tuning keeps of it.
+        """
         shape = (len(self.filters), self.num_filters)
         if weight.shape != shape or bias.shape != shape[:1]:
             raise SelectionError(
@@ -163,7 +177,7 @@ class Selection(Tabular):
             )
         head = gather_head(Head(weight, bias), self.filters)
         check_head(head, self.filters)
-        return replace(self, head=head)
+        return replace(self, head=head, form=form)
 
     def learned_head(self, dense: Head) -> Head:
         """The head learned along with it as a dense one; absent classes keep their row of ``dense``.
@@ -186,7 +200,7 @@ class Selection(Tabular):
                 {"index": c, "name": name, "filters": list(filters), "scores": list(scores)}
                 for c, (name, filters, scores) in enumerate(rows)
             ],
-            **({"head": head_to_json(self.head, self.filters)} if self.head is not None else {}),
+            **({"head": head_to_json(self.head, self.filters, self.form)} if self.head is not None else {}),
             "source": self.source,
         }
 
@@ -236,6 +250,7 @@ class Selection(Tabular):
                 classes=tuple(str(row["name"]) for row in rows),
                 source=dict(document["source"]),
                 head=head_from_json(document["head"], filters) if "head" in document else None,
+                form=form_from_json(document.get("head")),
             )
         if "schema" in document:
             found = str(document["schema"])[:60]

@@ -89,14 +89,16 @@ def ddeep_metrics() -> Iterator[MetricSpec]:
         "class-independence",
         "how little of a filter's response comes from its strongest class, mean over filters",
         _QPM,
-        of="layer",
+        of="filters",
+        compared=True,
     )
     yield _metric(
         "contrastiveness",
         "how cleanly a filter is either on or off: 1 - overlap of a two-component Gaussian mixture",
         _QPM,
         needs=False,
-        of="layer",
+        of="filters",
+        compared=True,
         responses=("train",),
         stochastic=True,  # the mixture starts from random centres
     )
@@ -107,4 +109,13 @@ def ddeep_metrics() -> Iterator[MetricSpec]:
         needs=False,
         headline="mean",
         reruns=True,
+        compared=True,
+        measure_all="ddeep_plugins_builtin.metrics.sid:measure_all",
+    )
+    yield _metric(
+        "twins",
+        "how many pairs of classes have the same filters",
+        f"none of these in {_QPM}",
+        needs=False,
+        compared=True,
     )

@@ -28,7 +28,8 @@ def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K,
         if fit is not None:
             weight[:, [*pool.tolist(), -1]] = fit.weight.double().cpu()
         kept = largest(weight[:, :-1].abs(), k)
-        found[k] = selection(evidence, data, *ternary(weight[:, :-1], weight[:, -1], kept), kept, fit)
+        head = ternary(weight[:, :-1], weight[:, -1], kept)
+        found[k] = selection(evidence, data, *head, kept, fit, "ternary")
     return {k: found[int(k)] for k in ks}
 
 

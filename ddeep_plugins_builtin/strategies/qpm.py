@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,12 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ddeep.plugin import ClassSquares, ClassSums, Context, Evidence, K, Selection, Statistic
+from ddeep.plugin import ClassSquares, ClassSums, Context, Evidence, K, Scale, Selection, Statistic
 
-from .qpm_bound import exact, lagrangian
+from .qpm_bound import SECONDS, exact, lagrangian
 from .qpm_problem import Problem, rescaled
 
 POOL = 50
+STOPPED = f"qpm: the solver was stopped after {SECONDS:g} seconds; the best found so far is taken, with its bound."
 
 
 def needs(ks: Sequence[K]) -> list[Statistic]:  # noqa: ARG001
@@ -50,6 +52,8 @@ def select(evidence: Evidence, k: K, context: Context) -> Selection:  # noqa: AR
     bound = lagrangian(problem, reached)
     solved = exact(problem)
     if solved is not None:
+        if solved.stopped:
+            warnings.warn(STOPPED, stacklevel=2)
         bound = min(bound, solved.bound)
         if solved.chosen is not None and solved.pool is not None:
             better = problem.objective(solved.chosen, solved.pool)
@@ -102,5 +106,5 @@ def selection(
     absent = [c for c in range(evidence.classes) if not filters[c]]
     found = Selection.of(filters, evidence.filters, scores=scores, absent=absent)
     weight = torch.zeros(evidence.classes, evidence.filters, dtype=torch.float64)
-    weight[present] = torch.where(chosen & (deviation > 0), 1 / deviation, 0.0)
-    return found.with_head(weight, -weight @ mean)
+    weight[present] = chosen.double()
+    return found.with_head(*Scale(mean, deviation).raw(weight, torch.zeros_like(weight[:, 0])), "binary")

@@ -18,6 +18,7 @@ STEPS = 400
 PATIENCE = 20  # steps without a better bound before steps are halved
 MOST_VARIABLES = 5_000  # of the exact program
 SECONDS = 20.0
+TIME_UP = 1  # scipy's status of a program that was stopped
 
 
 def lagrangian(problem: Problem, reached: float) -> float:
@@ -57,11 +58,15 @@ def lagrangian(problem: Problem, reached: float) -> float:
 
 
 class Solution(NamedTuple):
-    """A pool and each class's filters, None where none was found in time, and an upper bound of the objective."""
+    """A pool and each class's filters, None where none was found in time, and an upper bound of the objective.
+
+    ``stopped`` says that time was up before the solver was done.
+    """
 
     pool: Bool[Tensor, " k"] | None
     chosen: Bool[Tensor, "p k"] | None
     bound: float
+    stopped: bool
 
 
 def exact(problem: Problem) -> Solution | None:
@@ -79,7 +84,7 @@ def exact(problem: Problem) -> Solution | None:
         if found.chosen is None or not (alike := twins(found.chosen)):
             return found
         if time.monotonic() - started > SECONDS:
-            return found._replace(pool=None, chosen=None)
+            return found._replace(pool=None, chosen=None, stopped=True)
         for row in {tuple(found.chosen[c].tolist()) for c in alike}:
             program.allow_once([j for j, used in enumerate(row) if used])
 
@@ -134,7 +139,8 @@ class Program:
             options={"time_limit": seconds},
         )
         bound = np.inf if answer.mip_dual_bound is None else -answer.mip_dual_bound
+        stopped = answer.status == TIME_UP
         if answer.x is None:
-            return Solution(None, None, float(bound))
+            return Solution(None, None, float(bound), stopped)
         values = torch.from_numpy(answer.x[: self.filters * (1 + self.classes)] > 0.5).view(-1, self.filters)
-        return Solution(values[0], values[1:], float(bound))
+        return Solution(values[0], values[1:], float(bound), stopped)

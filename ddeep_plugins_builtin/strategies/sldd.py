@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ddeep.plugin import Context, Evidence, K, Selection
+from ddeep.plugin import Context, Evidence, HeadForm, K, Scale, Selection
 
 from .elastic_net_path import ALPHA, Fit, Problem, path, solve
 from .training_set import TrainingSet, training_set
@@ -100,6 +100,7 @@ def selection(
     bias: Float[Tensor, " p"],
     kept: Bool[Tensor, "p k"],
     fit: Fit | None,
+    form: HeadForm = "real",
 ) -> Selection:
     """Each class's ``kept`` filters, the widest weights first, with the head for responses as they are."""
     filters: list[list[int]] = [[] for _ in range(evidence.classes)]
@@ -111,8 +112,8 @@ def selection(
     absent = [c for c in range(evidence.classes) if not filters[c]]
     found = Selection.of(filters, evidence.filters, scores=scores, absent=absent)
     dense = torch.zeros(evidence.classes, evidence.filters, dtype=torch.float64)
-    dense[data.present] = torch.where(data.deviation > 0, weight / data.deviation, 0.0)
+    dense[data.present] = weight
     offset = torch.zeros(evidence.classes, dtype=torch.float64)
     offset[data.present] = bias
     source = {} if fit is None else {"strength": fit.strength, "residual": fit.residual}
-    return replace(found.with_head(dense, offset - dense @ data.mean), source=source)
+    return replace(found.with_head(*Scale(data.mean, data.deviation).raw(dense, offset), form), source=source)

@@ -15,11 +15,11 @@ from ddeep.evidence.context import Context, View
 from ddeep.evidence.evidence import Evidence
 from ddeep.networks.head import Head
 from ddeep.networks.layer import Layer
-from ddeep.selections.measure import SplitEvidence, get_metric, measure, needed
+from ddeep.selections.measure import SplitEvidence, get_metric, measure, measure_each, needed
 from ddeep.selections.selection import Selection
 from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.metrics import pmi
-from tests.reference import filter_images, knockout
+from tests.reference import filter_images, knockout, twins
 from tests.reference.class_selectivity import class_selectivity
 from tests.support.evidence import evidence_of
 
@@ -86,6 +86,16 @@ def test_class_selectivity(batch: ResponseBatch, absent: int | None) -> None:
 def test_class_independence(batch: ResponseBatch) -> None:
     expected = filter_images.class_independence(batch.responses.numpy(), batch.labels.tolist(), CLASSES)
     assert figure("class-independence", batch) == pytest.approx(expected)
+
+
+def test_of_a_selection_only_the_filters_it_uses_count(batch: ResponseBatch) -> None:
+    few = Selection.of([[0, 3], [3], [5], []], FILTERS, absent=[3])
+    used = [0, 3, 5]
+    expected = filter_images.class_independence(batch.responses[:, used].numpy(), batch.labels.tolist(), CLASSES)
+    assert figure("class-independence", batch, few) == pytest.approx(expected)
+    alone = replace(batch, responses=batch.responses[:, used])
+    assert figure("contrastiveness", batch, few) == pytest.approx(figure("contrastiveness", alone))
+    assert figure("contrastiveness", batch) != pytest.approx(figure("contrastiveness", alone))
 
 
 def test_class_independence_is_not_defined_for_constant_filters(batch: ResponseBatch) -> None:
@@ -194,6 +204,34 @@ def test_spatial_diversity(batch: ResponseBatch, selection: Selection, head: Hea
         expected[c].append(filter_images.diversity(maps[list(selection.filters[c])]))
     assert found["per_class"] == pytest.approx([np.mean(values) for values in expected.values()])
     assert found["mean"] == pytest.approx(np.mean([v for values in expected.values() for v in values]))
+
+
+def test_the_diversities_of_several_selections_take_one_run(
+    batch: ResponseBatch, selection: Selection, head: Head
+) -> None:
+    tail, runs = Tail(batch, head), []
+    tail.maps = torch.randn(IMAGES, FILTERS, 2, 2, generator=torch.Generator().manual_seed(3))
+
+    def counted(visit: Any = None) -> Any:
+        runs.append(visit)
+        return tail(visit)
+
+    other = Selection.of([[1, 6, 2], [1, 2], [], [0, 5]], FILTERS, absent=[2])
+    spec, context = get_metric("sid"), Context(nn.ReLU(), head, layer=Layer("relu"), run_test=counted)
+    evidence = SplitEvidence(*(evidence_of(batch, [], CLASSES) for _ in range(2)))
+    together = measure_each(spec, evidence, [selection, other, selection], context, [2, 2, 2])
+    assert len(runs) == 1
+    assert together == [
+        figure("sid", batch, one, layer=Layer("relu"), run_test=tail) for one in (selection, other, selection)
+    ]
+    tail.maps = tail.maps[..., :1, :1]  # one position: no places to differ in
+    assert figure("sid", batch, selection, layer=Layer("relu"), run_test=tail)["mean"] is None
+
+
+def test_twins(batch: ResponseBatch) -> None:
+    for rows in ([[0, 3], [3, 0], [0, 3], [1, 2]], [[0], [1], [2], [3]], [[4, 5, 6], [4, 5], [6, 5, 4], []]):
+        one = Selection.of(rows, FILTERS, absent=[c for c, row in enumerate(rows) if not row])
+        assert figure("twins", batch, one) == twins.pairs(rows)
 
 
 def test_what_needs_a_network_says_so(batch: ResponseBatch, selection: Selection) -> None:

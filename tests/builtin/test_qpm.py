@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +100,15 @@ def test_search_and_bounds_against_all_solutions(seed: int, size: int, alike: bo
     assert not twins(solved.chosen)
     assert problem.objective(solved.chosen, solved.pool) == pytest.approx(best, abs=1e-6)
     assert solved.bound == pytest.approx(best, rel=1e-3)
+
+
+def test_a_solver_out_of_time_says_so_and_the_best_so_far_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = SimpleNamespace(status=qpm_bound.TIME_UP, x=None, mip_dual_bound=None)
+    monkeypatch.setattr(qpm_bound, "milp", lambda *_, **__: nothing)
+    with pytest.warns(UserWarning, match="the solver was stopped after 20 seconds; the best found so far is taken"):
+        selection = selected(batch(0))
+    assert selection.source["objective"] <= selection.source["bound"] < np.inf
+    assert selection.form == "binary"
 
 
 def test_too_few_sets_leave_classes_alike() -> None:

@@ -80,6 +80,15 @@ def test_val_serves_for_test_and_half_precision_does(tmp_path: Path) -> None:
         ({"weight": torch.eye(CLASSES)}, r"not \(classes, 6\)"),
         ({"bias": torch.zeros(3)}, "does not go with the weight"),
         ({"weight": None}, "does not go with the weight"),
+        (
+            {
+                "weight": None,
+                "bias": None,
+                "train_labels": torch.zeros(40).long(),
+                "test_labels": torch.zeros(20).long(),
+            },
+            "images of one class alone",
+        ),
     ],
 )
 def test_what_cannot_be_is_named(changes: dict[str, torch.Tensor | None], says: str, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from ddeep.heads.refit import refit
 from ddeep.networks.head import Head
 from ddeep.provenance import Timings
 from ddeep.registry.specs import StrategySpec
-from ddeep.selections.measure import SplitEvidence
+from ddeep.selections.measure import SplitEvidence, get_metric
 from ddeep.selections.selection import Selection
 from ddeep.statistics.batch import ResponseBatch
 from tests.reference import agreement, mutual_information
@@ -65,7 +65,7 @@ CELLS = [
 
 @pytest.fixture
 def compared(context: Context, evidence: SplitEvidence) -> dict[str, Any]:
-    return compare_cells(CELLS, evidence, context, Timings(), refit=True, l2=1e-4)
+    return compare_cells(CELLS, evidence, context, Timings(), refit=True, l2=1e-4, metrics=[get_metric("pmi")])
 
 
 def test_accuracies_are_those_of_each_head_by_itself(
@@ -160,7 +160,7 @@ def test_agreement_within_each_k(compared: dict[str, Any]) -> None:
 
 
 def test_without_a_head_there_are_no_accuracies(evidence: SplitEvidence) -> None:
-    found = compare_cells(CELLS, evidence, Context(nn.ReLU()), Timings(), refit=True)
+    found = compare_cells(CELLS, evidence, Context(nn.ReLU()), Timings(), refit=True, metrics=[get_metric("pmi")])
     assert found["null"] == []
     assert {row["decomposed"] for row in found["rows"]} == {row["refit"] for row in found["rows"]} == {None}
     assert all(row["pmi"] is not None for row in found["rows"])

@@ -58,7 +58,7 @@ def test_exported_weights_give_the_runs_logits_in_the_plain_network(cli_here: Cl
     images, _ = _test_images(run)
     with torch.no_grad():
         torch.testing.assert_close(plain(images[:50]), load(run)(images[:50]), rtol=1e-4, atol=1e-4)
-    assert document["head_form"] == "dense"
+    assert document["head_layout"] == "dense"
     card = (tmp_path / "out" / "README.md").read_text()
     assert "strict=True" in card
     assert document["hashes"]["exported"] in card

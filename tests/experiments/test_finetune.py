@@ -18,11 +18,14 @@ from torch import nn
 
 import ddeep.experiments.finetune
 import ddeep.training.history
+from ddeep.data.loader import read_inputs
 from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import CacheError, ConfigError, DataError, SelectionError, TrainingStopped, WeightsError
+from ddeep.experiments.explain import Explainer
 from ddeep.experiments.finetune import finetune, read_settings
+from ddeep.experiments.predict import predict_sets
 from ddeep.experiments.run import run
-from ddeep.experiments.settings import FinetuneConfig, RunConfig, TrainConfig
+from ddeep.experiments.settings import FinetuneConfig, PredictConfig, RunConfig, TrainConfig
 from ddeep.experiments.train import run_training
 from ddeep.heads.accuracy import accuracy
 from ddeep.networks.weights_file import describe_file, split_final_head
@@ -312,3 +315,43 @@ def test_half_a_decomposed_head_is_refused() -> None:
     dense, none = split_final_head({"linear.weight": torch.zeros(2, 3)})
     assert none is None
     assert list(dense) == ["linear.weight"]
+
+
+@pytest.mark.parametrize("form", ["shared", "ternary", "binary"])
+def test_fine_tuning_keeps_the_form_of_the_head_also_when_it_was_stopped(
+    form: str, place: Path, tmp_path: Path, cli_here: Cli
+) -> None:
+    settings = {"model": "resnet20", "dataset": "folder", "data_dir": place / "images", "k": 3, "device": "cpu"}
+    config = RunConfig(
+        **settings, weights=str(place / "trained" / "model.safetensors"), strategy="paper", head_form=form
+    )
+    result = run(config)
+    assert result.document["head_form"] == result.document["refit"]["form"] == form
+    save_run(result, tmp_path / "run")
+    before = load(tmp_path / "run").linear
+
+    def interrupt(progress: Any) -> None:
+        if (progress.epoch, progress.step) == (2, 1):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(TrainingStopped):
+        finetune(tmp_path / "run", FinetuneConfig(**QUICK), on_step=interrupt)
+    document = finetune(tmp_path / "run", read_settings(tmp_path / "run"), resume=True)
+    after = load(tmp_path / "run").linear
+    assert document["head_form"] == form
+    factors = (after.weight / before.weight).detach()[after.mask].view(3, 3)
+    assert torch.allclose(factors, factors[:, :1].expand_as(factors), rtol=1e-4)
+    assert torch.allclose(factors, factors[:1, :1].expand_as(factors), rtol=1e-4) == (form != "shared")
+    out = str(tmp_path / "out")
+    exported = cli_here("export", str(tmp_path / "run"), "--to", "safetensors", "--out", out, "--json")
+    assert exported.json["head_form"] == form
+    predicted = predict_sets(
+        tmp_path / "run", ["test:1"], PredictConfig(calibrate="test:0.5")
+    )  # of the trained network
+    network, subject = load(tmp_path / "run"), Explainer.open(tmp_path / "run").subject
+    pixels = read_inputs(subject.images["test"], [1], subject.network.needed_preprocessing())
+    with torch.no_grad():
+        shares = network(pixels)[0].softmax(0)
+    for one in predicted["images"][0]["set"]:
+        c = subject.classes.index(one["class"])
+        assert one["probability"] == pytest.approx(float(shares[c]), abs=1e-4)

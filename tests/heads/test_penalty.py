@@ -107,7 +107,7 @@ def test_a_given_penalty_is_taken_as_it_is() -> None:
     ((head, penalty),) = fit(data.responses, data.labels, data.head, data.mask[None], l2=1e-4)
     (expected,) = refit_all(data.responses, data.labels, *data.head, data.mask[None], l2=1e-4)
     assert head == expected.head
-    assert penalty.to_json() == {"l2": 1e-4, "chosen": False, "held_out": None, "kept": "refit"}
+    assert penalty.to_json() == {"l2": 1e-4, "chosen": False, "held_out": None, "kept": "refit", "form": "real"}
 
 
 def test_one_image_a_class_leaves_none_to_choose_by() -> None:

@@ -5,7 +5,7 @@ Nothing here imports torch: the command line shows its help from these models.
 
 from .exports import CutConfig, ExportConfig, ForgetConfig, MergeModulesConfig
 from .option import COMPUTE, EXAMINE, SELECT, TRAIN, WRITE, Panel
-from .pages import ExplainConfig, ReportConfig
+from .pages import ExplainConfig, PredictConfig, ReportConfig
 from .reading import read_config
 from .runs import ALL, CompareConfig, MeasureConfig, RunConfig
 from .subject import ImagesConfig, NetworkConfig, SubjectConfig
@@ -29,6 +29,7 @@ __all__ = [
     "MergeModulesConfig",
     "NetworkConfig",
     "Panel",
+    "PredictConfig",
     "RecipeConfig",
     "ReportConfig",
     "RunConfig",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, model_validator
 
 from ...errors import ConfigError
+from ...selections.form import HeadForm
 from ...selections.k import parse_k
 from .option import COMPUTE, EXAMINE, SELECT, TRAIN, WRITE, option, several
 from .subject import NetworkConfig, SubjectConfig
@@ -24,12 +25,19 @@ Several = Annotated[tuple[str, ...], BeforeValidator(several)]
 
 _LAYERS = "Names of layers or globs (default: the one feeding the head)."
 _L2 = "Penalty of the refit (default: chosen on a tenth of the train split)."
+_FORM = "What the refit may choose: real weights, or signs times shared magnitudes, see docs/heads.md."
+_DISTINCT = "Give no two classes the same filters: the one that loses least by it takes another."
 _OUT = "Folder to write (default: one of its own under runs/)."
 
 
 def _each_k(value: Any) -> Any:
     values = (value,) if isinstance(value, str | int | float) else value
     return tuple(dict.fromkeys(map(parse_k, values))) if isinstance(values, list | tuple) else values
+
+
+def _check_form(form: HeadForm, no_refit: bool) -> None:
+    if no_refit and form != "real":
+        raise ConfigError(f"--head-form {form} is the form that a refit takes: leave out --no-refit.")
 
 
 class RunConfig(SubjectConfig):
@@ -46,6 +54,9 @@ class RunConfig(SubjectConfig):
     selection: Path | None = option(None, SELECT, "Use the filters of this file (ddeep's or the authors') instead.")
     no_refit: bool = option(False, SELECT, "Skip the refit: the saved head is the strategy's own if it learned one.")
     l2: float | None = option(None, SELECT, _L2, gt=0, allow_inf_nan=False)
+    head_form: HeadForm = option("real", SELECT, _FORM)
+    distinct: bool = option(False, SELECT, _DISTINCT)
+    bound: bool = option(False, SELECT, "State how small the train loss of any head with so few filters can be.")
     finetune: int | None = option(
         None, TRAIN, "Then fine-tune for so many epochs, as `ddeep finetune` does, which has more options.", ge=1
     )
@@ -59,6 +70,11 @@ class RunConfig(SubjectConfig):
             )
         if self.selection is not None and self.k is not None:
             raise ConfigError("--k goes with --strategy; a selection file has its own number of filters.")
+        _check_form(self.head_form, self.no_refit)
+        if self.distinct and self.selection is not None:
+            raise ConfigError("--distinct goes with --strategy; the filters of a selection file are as they are.")
+        if self.bound and self.no_refit:
+            raise ConfigError("--bound says how good a refit is: leave out --no-refit.")
         return self
 
 
@@ -89,7 +105,15 @@ class CompareConfig(NetworkConfig):
     )
     no_refit: bool = option(False, COMPUTE, "Skip the refits of the decomposed heads.")
     l2: float | None = option(None, COMPUTE, _L2, gt=0, allow_inf_nan=False)
+    head_form: HeadForm = option("real", COMPUTE, _FORM)
+    no_maps: bool = option(False, COMPUTE, "Skip the figures that run the network over the test split once more.")
+    distinct: bool = option(False, SELECT, _DISTINCT)
     out: Path | None = option(None, WRITE, _OUT)
+
+    @model_validator(mode="after")
+    def _form_of_refits(self) -> CompareConfig:
+        _check_form(self.head_form, self.no_refit)
+        return self
 
     def subjects(self) -> list[SubjectConfig]:
         """The settings of every checkpoint's network."""
