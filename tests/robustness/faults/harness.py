@@ -196,6 +196,8 @@ def main() -> int:
     arguments.add_argument("--ctrl-c", action="store_true", help="SIGINT to all processes, in place of SIGKILL")
     arguments.add_argument("--only", choices=[scenario.name for scenario in SCENARIOS])
     given = arguments.parse_args()
+    # A shell's background jobs, and all that they start, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     preload()
     total, problems = 0, list[str]()
     chosen = [scenario for scenario in SCENARIOS if given.only in (None, scenario.name)]
