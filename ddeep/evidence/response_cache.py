@@ -27,7 +27,7 @@ from ..errors import CacheError
 from ..files.atomic import map_array, sha256_of, written_whole
 from ..files.cache import cache_part, entries, size_of
 from ..files.json import read_object, write_json
-from ..files.locks import remove_dead, remove_temporaries
+from ..files.locks import is_temporary, remove_dead, remove_temporaries
 from ..files.paths import cache_root
 from ..files.regular import require_readable
 from ..files.tensors import write_tensors
@@ -77,10 +77,15 @@ class CacheEntry:
         except (SafetensorError, OSError, ValueError) as error:
             self._discard(self.folder, str(error))
             return
+        if not self._parts():  # somebody may be writing the first
+            return
+        if not before:
+            self._discard(self.folder, "what tells its network is missing")
+            return
         same = before.keys() == self.probe.keys() and all(
             close(before[name], now, PROBE_TOLERANCE) for name, now in self.probe.items()
         )
-        if not same and any(self.folder.iterdir()):
+        if not same:
             self._discard(self.folder, "it is of another network: this one responds otherwise to the same images")
 
     def _keep_probe(self) -> None:
@@ -177,8 +182,15 @@ class CacheEntry:
 
     def _discard(self, path: Path, reason: str) -> None:
         console.warn(f"The cache entry {path} cannot be trusted ({reason}); it is gathered again.")
-        with suppress(OSError):  # what cannot be removed is refused again the next time
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for part in self._parts() if path == self.folder else (path,):
+            with suppress(OSError):  # what cannot be removed is refused again the next time
+                shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink(missing_ok=True)
+
+    def _parts(self) -> list[Path]:
+        """What is in the entry's folder but for what other commands are just writing there."""
+        with suppress(OSError):
+            return [path for path in self.folder.iterdir() if not is_temporary(path)]
+        return []
 
 
 def check_entry(folder: Path) -> None:
