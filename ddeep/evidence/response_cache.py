@@ -55,8 +55,7 @@ class CacheEntry:
     @property
     def folder(self) -> Path:
         """Where it lives."""
-        text = json.dumps({**self.key, "version": VERSION}, sort_keys=True)
-        return self.root / hashlib.sha256(text.encode()).hexdigest()[:32]
+        return self.root / _name(self.key, VERSION)
 
     def check_probe(self) -> None:
         """Remove the entry where the network does not give what it gave when the entry was made."""
@@ -128,7 +127,7 @@ class CacheEntry:
                 images, filters = map_array(path, "r").shape
                 path.replace(temporary / "responses.npy")
                 digest = sha256_of(temporary / "responses.npy")
-                about = {"sha256": digest, "images": images, "filters": filters, "key": self.key}
+                about = {"sha256": digest, "images": images, "filters": filters, "key": self.key, "version": VERSION}
                 write_json(temporary / "about.json", about)
         except CacheError:
             if not final.exists():  # else another command was first, and its entry is as good
@@ -199,8 +198,9 @@ def check_entry(folder: Path) -> None:
     if responses.exists():
         about = read_object(responses / "about.json")
         key = about.get("key")
-        if not isinstance(key, dict) or CacheEntry(key).folder.name != folder.name:
-            raise ValueError("its responses belong to another entry, or to another version of ddeep")
+        # Another version of ddeep, which may share the cache, calls its entries otherwise; early ones do not say which.
+        if not isinstance(key, dict) or ("version" in about and _name(key, about["version"]) != folder.name):
+            raise ValueError("its responses belong to another entry")
         if about.get("sha256") != sha256_of(responses / "responses.npy"):
             raise ValueError("its responses do not match their hash")
     for path in sorted(folder.glob("*.safetensors")):
@@ -213,6 +213,11 @@ def check_entry(folder: Path) -> None:
             raise ValueError(f"{path.name}: {error}") from None
         if facts.get("entry") != folder.name or facts.get("sha256") != _digest(state):
             raise ValueError(f"{path.name} belongs to another entry, or does not match its hash")
+
+
+def _name(key: Mapping[str, Any], version: object) -> str:
+    text = json.dumps({**key, "version": version}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _form(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
