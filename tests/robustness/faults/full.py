@@ -1,4 +1,4 @@
-"""A disk that is full after so many bytes, for every command that writes and for many sizes. Prints how many, and what is wrong.
+"""A disk that is full after so many bytes, for every command that writes. Prints how many, and what is wrong.
 
 unshare --map-root-user --mount python -m tests.robustness.faults.full --sizes 10
 
