@@ -43,8 +43,9 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache that no other run has filled, and none of the user's own settings."""
+    """A cache that no other run has filled, a key that no other has made, and none of the user's own settings."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setenv("DDEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
         for name in ("DDEEP_BLOCK", "DDEEP_DEBUG", "NO_COLOR", "FORCE_COLOR"):
             patch.delenv(name, raising=False)

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from .. import __version__, console
 from .._platform import keep_freed_memory
 from ..errors import DdeepError, PeerError
+from ..interrupts import Interruption, noticed_interrupts
 from ..registry.discovery import BLOCK_VARIABLE
 from ..registry.own_code import ALLOW_VARIABLE
 
@@ -121,8 +122,8 @@ def main() -> int:
     # pydantic reads every installed package's entry points for plugins of its own, and one that is damaged ends it.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        with _no_silent_exit():
-            status = _run()
+        with _no_silent_exit(), noticed_interrupts() as interruption:
+            status = _run(interruption)
         if status == 0 and console.owes_document():
             console.error(f"The command ended early, without its document. {_WHOSE}")
             status = 1
@@ -168,7 +169,7 @@ def _leave_the_others() -> None:
         processes.close()
 
 
-def _run() -> int:
+def _run(interruption: Interruption) -> int:
     try:
         app(prog_name="ddeep")
     except SystemExit as exit_:
@@ -176,6 +177,8 @@ def _run() -> int:
     except Exception as error:
         if os.environ.get("DDEEP_DEBUG"):
             raise
+        if interruption.requested:  # what a Ctrl-C strikes may fail in its own way: a library's import, for one
+            return _interrupted()
         if isinstance(error, PeerError) and os.environ.get("RANK", "0") != "0":
             return 1  # rank 0 reports it
         hint = "" if isinstance(error, DdeepError) else " (set DDEEP_DEBUG=1 for the traceback)"
@@ -183,7 +186,12 @@ def _run() -> int:
         console.error(f"{name}{error}{hint}")
         return 1
     if status == 130:
-        console.note("Interrupted.")
-    elif isinstance(status, str):
+        return _interrupted()
+    if isinstance(status, str):
         console.error(status)
     return status if isinstance(status, int) else int(status is not None)
+
+
+def _interrupted() -> int:
+    console.note("Interrupted.")
+    return 130

@@ -80,23 +80,31 @@ def finetune(
     from ..experiments.finetune import read_settings
 
     if resume is not None:
+        data_dir = subject.pop("data_dir", None)
         if target is not None or given or subject or config is not None:
-            raise ConfigError(f"--resume takes no other settings; the fine-tuning in {resume} knows its own.")
-        _finetune_and_show(resume, read_settings(resume), resume=True)
+            raise ConfigError(
+                f"--resume takes no other settings but --data-dir; the fine-tuning in {resume} knows its own."
+            )
+        _finetune_and_show(resume, read_settings(resume), data_dir=data_dir, resume=True)
     elif dense:
         _train_dense(target, subject, given, out, config)
     else:
         settings = read_config(FinetuneConfig, given, config)
         folder, source = _prepare(target, subject, settings, out)
-        _finetune_and_show(folder, settings, source=source)
+        _finetune_and_show(folder, settings, source=source, data_dir=subject.get("data_dir"))
 
 
 def _finetune_and_show(
-    folder: Path, settings: FinetuneConfig, *, source: Path | None = None, resume: bool = False
+    folder: Path,
+    settings: FinetuneConfig,
+    *,
+    source: Path | None = None,
+    data_dir: Path | None = None,
+    resume: bool = False,
 ) -> None:
     from ..evidence import processes
 
-    document = finetune_shown(folder, settings, source=source, resume=resume)
+    document = finetune_shown(folder, settings, source=source, data_dir=data_dir, resume=resume)
     if processes.rank() == 0:
         console.prose(sentence(document))
         figures = ", ".join(
@@ -108,7 +116,12 @@ def _finetune_and_show(
 
 
 def finetune_shown(
-    folder: Path, settings: FinetuneConfig, *, source: Path | None = None, resume: bool = False
+    folder: Path,
+    settings: FinetuneConfig,
+    *,
+    source: Path | None = None,
+    data_dir: Path | None = None,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Fine-tune the run in ``folder`` with progress shown; after Ctrl-C say how to go on, and exit."""
     from ..evidence import processes
@@ -118,7 +131,9 @@ def finetune_shown(
 
     with shown_progress() as (on_step, on_epoch):
         try:
-            document = finetune_run(folder, settings, source=source, resume=resume, on_step=on_step, on_epoch=on_epoch)
+            document = finetune_run(
+                folder, settings, source=source, data_dir=data_dir, resume=resume, on_step=on_step, on_epoch=on_epoch
+            )
         except TrainingStopped as stopped:
             console.warn(f"{stopped} Go on with: ddeep finetune --resume {folder}")
             raise typer.Exit(130) from None
@@ -144,8 +159,8 @@ def _prepare(
     if not target.exists():
         raise ConfigError(f"There is no run directory or selection file {str(target)!r}. `ddeep run` makes both.")
     if target.is_dir():
-        if subject:
-            raise ConfigError(f"The run in {target} knows its own {' and '.join(sorted(subject))}; leave it out.")
+        if named := sorted(name for name in subject if name != "data_dir"):
+            raise ConfigError(f"The run in {target} knows its own {' and '.join(named)}; leave it out.")
         read_run(target)
         return folder, target
     if processes.world() > 1:
@@ -168,12 +183,14 @@ def _train_dense(
     target: Path | None, subject: dict[str, Any], given: dict[str, Any], out: Path | None, config: Path | None
 ) -> None:
     """The control: the same training of the same network, its dense head left as it is."""
+    from ..experiments.reopen import recorded_settings
     from ..results.run import read_run
 
     if given.pop("no_refit", False):
         raise ConfigError("--no-refit goes with a decomposed head; a dense one is not refitted.")
     if target is not None:
-        source = read_run(target)["config"] if target.is_dir() else _settings_in(target)
+        data_dir = subject.get("data_dir")
+        source = recorded_settings(read_run(target), data_dir) if target.is_dir() else _settings_in(target)
         own = [name for name in _SUBJECT if name != "head" and source.get(name) is not None]
         subject = {**{name: source[name] for name in own}, **subject}
     if subject.pop("head", None) is not None:

@@ -48,11 +48,13 @@ def train(
     from ..experiments.train import read_unfinished
 
     if resume is not None:
+        data_dir = given.pop("data_dir", None)
         if given or config is not None:
             raise ConfigError(
-                f"--resume takes no other options; the run in {resume} knows its own ({list(given) or 'config'})."
+                f"--resume takes no other options but --data-dir; the run in {resume} knows its own "
+                f"({list(given) or 'config'})."
             )
-        settings, folder = read_unfinished(resume), resume
+        settings, folder = read_unfinished(resume, data_dir), resume
     else:
         settings = read_config(TrainConfig, given, config)
         folder = settings.out or default_out("train", settings.model, settings.dataset)

@@ -18,11 +18,11 @@ app = new_app()
 @app.command(epilog=examples("ddeep verify runs/*", "ddeep verify shards/* ~/.cache/ddeep"))
 def verify(
     paths: Annotated[
-        list[Path], typer.Argument(help="Folders of runs, shards, or a cache.", autocompletion=completer("runs"))
+        list[Path], typer.Argument(help="Folders of results, shards, or a cache.", autocompletion=completer("runs"))
     ],
     as_json: JsonOption = False,  # noqa: ARG001 - read by its callback
 ) -> None:
-    """Check that runs, comparisons, shards and the cache are what was written, and repeat a run's cheap figures.
+    """Check that results, shards and the cache are what was written, and repeat a run's cheap figures.
 
     Reads no images. Ends with status 1 where something has changed or is damaged.
     """

@@ -27,7 +27,7 @@ from ..errors import CacheError
 from ..files.atomic import map_array, sha256_of, written_whole
 from ..files.cache import cache_part, entries, size_of
 from ..files.json import read_object, write_json
-from ..files.locks import remove_dead, remove_temporaries
+from ..files.locks import is_temporary, remove_dead, remove_temporaries
 from ..files.paths import cache_root
 from ..files.regular import require_readable
 from ..files.tensors import write_tensors
@@ -55,8 +55,7 @@ class CacheEntry:
     @property
     def folder(self) -> Path:
         """Where it lives."""
-        text = json.dumps({**self.key, "version": VERSION}, sort_keys=True)
-        return self.root / hashlib.sha256(text.encode()).hexdigest()[:32]
+        return self.root / _name(self.key, VERSION)
 
     def check_probe(self) -> None:
         """Remove the entry where the network does not give what it gave when the entry was made."""
@@ -77,10 +76,15 @@ class CacheEntry:
         except (SafetensorError, OSError, ValueError) as error:
             self._discard(self.folder, str(error))
             return
+        if not self._parts():  # somebody may be writing the first
+            return
+        if not before:
+            self._discard(self.folder, "what tells its network is missing")
+            return
         same = before.keys() == self.probe.keys() and all(
             close(before[name], now, PROBE_TOLERANCE) for name, now in self.probe.items()
         )
-        if not same and any(self.folder.iterdir()):
+        if not same:
             self._discard(self.folder, "it is of another network: this one responds otherwise to the same images")
 
     def _keep_probe(self) -> None:
@@ -123,7 +127,7 @@ class CacheEntry:
                 images, filters = map_array(path, "r").shape
                 path.replace(temporary / "responses.npy")
                 digest = sha256_of(temporary / "responses.npy")
-                about = {"sha256": digest, "images": images, "filters": filters, "key": self.key}
+                about = {"sha256": digest, "images": images, "filters": filters, "key": self.key, "version": VERSION}
                 write_json(temporary / "about.json", about)
         except CacheError:
             if not final.exists():  # else another command was first, and its entry is as good
@@ -177,8 +181,15 @@ class CacheEntry:
 
     def _discard(self, path: Path, reason: str) -> None:
         console.warn(f"The cache entry {path} cannot be trusted ({reason}); it is gathered again.")
-        with suppress(OSError):  # what cannot be removed is refused again the next time
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for part in self._parts() if path == self.folder else (path,):
+            with suppress(OSError):  # what cannot be removed is refused again the next time
+                shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink(missing_ok=True)
+
+    def _parts(self) -> list[Path]:
+        """What is in the entry's folder but for what other commands are just writing there."""
+        with suppress(OSError):
+            return [path for path in self.folder.iterdir() if not is_temporary(path)]
+        return []
 
 
 def check_entry(folder: Path) -> None:
@@ -187,8 +198,9 @@ def check_entry(folder: Path) -> None:
     if responses.exists():
         about = read_object(responses / "about.json")
         key = about.get("key")
-        if not isinstance(key, dict) or CacheEntry(key).folder.name != folder.name:
-            raise ValueError("its responses belong to another entry, or to another version of ddeep")
+        # Another version of ddeep, which may share the cache, calls its entries otherwise; early ones do not say which.
+        if not isinstance(key, dict) or ("version" in about and _name(key, about["version"]) != folder.name):
+            raise ValueError("its responses belong to another entry")
         if about.get("sha256") != sha256_of(responses / "responses.npy"):
             raise ValueError("its responses do not match their hash")
     for path in sorted(folder.glob("*.safetensors")):
@@ -201,6 +213,11 @@ def check_entry(folder: Path) -> None:
             raise ValueError(f"{path.name}: {error}") from None
         if facts.get("entry") != folder.name or facts.get("sha256") != _digest(state):
             raise ValueError(f"{path.name} belongs to another entry, or does not match its hash")
+
+
+def _name(key: Mapping[str, Any], version: object) -> str:
+    text = json.dumps({**key, "version": version}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _form(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:

@@ -47,6 +47,7 @@ class ShardFacts(BaseModel):
     config: dict[str, Any]
     keys: dict[str, Any]
     filters: int = Field(ge=1)
+    elsewhere: dict[str, Any] = Field(default_factory=dict)  # what ``files.sealed`` has taken out of ``config``
 
 
 def write_split(
@@ -71,7 +72,7 @@ def write_split(
 def write_facts(folder: Path, facts: ShardFacts) -> None:
     """Write ``shard.json`` beside both splits; it makes the folder a shard."""
     files = [f"{split}.{kind}" for split in SPLITS for kind in ("npy", "safetensors")]
-    write_sealed(folder / _FILE, {"schema": SCHEMA, **facts.model_dump()}, files)
+    write_sealed(folder / _FILE, {"schema": SCHEMA, **facts.model_dump(exclude={"elsewhere"})}, files)
 
 
 def read_facts(folder: Path, *, whole: bool = True) -> ShardFacts:
@@ -113,9 +114,9 @@ def read_shards(folders: Iterable[Path]) -> list[tuple[Path, ShardFacts]]:
         missing = next(number for number in range(first.of) if number not in found)
         raise ConfigError(f"Shard {missing + 1} of {first.of} is missing. Give all shards of the run.")
     for folder, about in shards:
-        different = [
-            name for name in ("of", "config", "keys", "filters") if getattr(about, name) != getattr(first, name)
-        ]
+        different = [name for name in ("of", "keys", "filters") if getattr(about, name) != getattr(first, name)]
+        if {**about.config, **about.elsewhere} != {**first.config, **first.elsewhere}:
+            different.append("config")
         if different:
             raise ConfigError(f"{folder} belongs to another run than {shards[0][0]}: its {different[0]} differs.")
     for folder, _ in shards:

@@ -50,6 +50,7 @@ def finetune(
     config: FinetuneConfig,
     *,
     source: Path | None = None,
+    data_dir: Path | None = None,
     resume: bool = False,
     own: Subject | None = None,
     on_step: Callable[[Progress], None] | None = None,
@@ -58,15 +59,19 @@ def finetune(
     """Fine-tune the decomposed network of the run in ``folder`` and return the run's document with what came of it.
 
     ``source`` is a run to read instead, which stays as it is; ``folder`` holds or gets a copy of it. ``own`` is what
-    the run is about, where that is a module and loaders of the user's.
+    the run is about, where that is a module and loaders of the user's; ``data_dir`` where its data is, if elsewhere.
     ``accuracy`` and ``per_class`` gain ``finetuned`` (test split, percent, after the last epoch), and ``finetune``
     tells the recipe and the history. Raises ConfigError where the run has no decomposed head.
     """
     source = source or folder
     document = read_run(source, unfinished=resume)
-    document.pop(_SETTINGS, None)
+    if own is None:
+        settings = run_config(document, data_dir)
+        document["config"] = settings.model_dump(mode="json", exclude={"out"})  # which say where the data is here
+    for name in (_SETTINGS, "elsewhere"):
+        document.pop(name, None)
     with nothing_fetched():
-        subject = own or build_subject(run_config(document), resolve_device(config.device))
+        subject = own or build_subject(settings, resolve_device(config.device))
     if own is None:
         check_same(document, subject)
     preprocessing = subject.network.needed_preprocessing()

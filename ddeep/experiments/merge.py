@@ -16,6 +16,7 @@ from ..evidence.shards import ShardFacts, join, read_shards, write_facts, write_
 from ..files.atomic import written_whole
 from ..files.downloads import nothing_fetched
 from ..files.validation import first_problem
+from .reopen import recorded_settings
 from .run import make_plan
 from .settings import RunConfig
 
@@ -54,7 +55,7 @@ def merge_shards(folders: Sequence[Path], data_dir: Path | None = None) -> RunCo
     """
     shards = read_shards(folders)
     where, first = shards[0][0] / "shard.json", shards[0][1]
-    settings = {**first.config, **({} if data_dir is None else {"data_dir": str(data_dir)})}
+    settings = recorded_settings(first.model_dump(include={"config", "elsewhere"}), data_dir)
     try:
         config = RunConfig.model_validate(settings)
     except ValidationError as error:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from .. import console
 from ..data.images import SPLITS
 from ..errors import ConfigError, DataError
 from ..files.downloads import nothing_fetched
+from ..files.sealed import DEFAULTS, FILES
 from ..files.validation import first_problem
 from .opening import open_subject, provenance_of
 from .settings import RunConfig
@@ -20,12 +23,35 @@ if TYPE_CHECKING:
 
 def run_config(document: dict[str, Any], data_dir: Path | None = None, device: str | None = None) -> RunConfig:
     """The settings that made a run, with another ``data_dir`` or ``device`` where one is given."""
-    settings = dict(document.get("config") or {})
-    settings |= {name: value for name, value in (("data_dir", data_dir), ("device", device)) if value is not None}
+    settings = recorded_settings(document, data_dir)
+    settings |= {} if device is None else {"device": device}
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(f"The run's settings are not those of this ddeep: {first_problem(error)}.") from None
+
+
+def recorded_settings(document: Mapping[str, Any], data_dir: Path | None = None) -> dict[str, Any]:
+    """The settings in the document of a folder, with another ``data_dir`` where one is given.
+
+    Of a folder that somebody else has written (``files.sealed``) no place is looked into: its files are looked for by
+    name in ``data_dir``, or in the default one, and a warning says so.
+    """
+    settings = dict(document.get("config") or {})
+    elsewhere = document.get("elsewhere") or {}
+    if data_dir is not None:
+        settings["data_dir"] = str(data_dir)
+    place = Path(str(settings.get("data_dir") or DEFAULTS["data_dir"]))
+    settings |= {name: str(place / str(settings[name])) for name in FILES if name in elsewhere}
+    told = [f"{name} {str(value)[:200]!r}" for name, value in elsewhere.items()]
+    if data_dir is not None and list(elsewhere) == ["data_dir"]:
+        told = []
+    if told:
+        console.warn(
+            f"This was written by somebody else or on another machine, so what it names is not followed: "
+            f"{', '.join(told)}. Its data is looked for in {place}; --data-dir says where else it is."
+        )
+    return settings
 
 
 def reopen(document: dict[str, Any], data_dir: Path | None = None, device: str | None = None) -> Subject:

@@ -35,6 +35,7 @@ from ..training.history import EpochRow
 from ..training.loop import Progress, train
 from ..training.regularizers import Regularizer, build_regularizer
 from .opening import open_images
+from .reopen import recorded_settings
 from .settings import TrainConfig
 
 SCHEMA = "ddeep.train/1"
@@ -45,16 +46,15 @@ _SIDE = 224
 _AT_ONCE = 2**24  # values of pixels counted at once
 
 
-def read_unfinished(folder: Path) -> TrainConfig:
-    """The settings of the unfinished run in ``folder``, to resume it."""
+def read_unfinished(folder: Path, data_dir: Path | None = None) -> TrainConfig:
+    """The settings of the unfinished run in ``folder``, to resume it, with another ``data_dir`` where one is given."""
     document = read_run(folder, SCHEMA)
     if document.get("status") != RUNNING:
         raise CacheError(f"The run in {folder} is finished; there is nothing to resume. Train anew with another --out.")
     try:
-        return TrainConfig.model_validate(document["config"])
-    except (KeyError, ValidationError) as error:
-        reason = first_problem(error) if isinstance(error, ValidationError) else f"it lacks {error}"
-        raise CacheError(f"{folder}/run.json does not describe a training run: {reason}.") from None
+        return TrainConfig.model_validate(recorded_settings(document, data_dir))
+    except ValidationError as error:
+        raise CacheError(f"{folder}/run.json does not describe a training run: {first_problem(error)}.") from None
 
 
 def run_training(

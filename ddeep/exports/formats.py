@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Callable, Mapping
@@ -44,7 +45,9 @@ def write_network(
     if kind == "pt2":
 
         def write(place: Path) -> None:
-            torch.export.save(program, place, extra_files={FACTS: json_text(facts)})
+            content = io.BytesIO()  # torch's own way to a file ends the process where the disk is full
+            torch.export.save(program, content, extra_files={FACTS: json_text(facts)})
+            place.write_bytes(content.getbuffer())
 
     else:
 

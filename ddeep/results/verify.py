@@ -1,4 +1,4 @@
-"""Whether what lies on disk is what was written: runs, comparisons, measurements, shards and the cache.
+"""Whether what lies on disk is what was written: runs and all other results, shards and the cache.
 
 Hashes are compared, and of a run those figures repeated that its own files give again: no image is read.
 """
@@ -23,7 +23,7 @@ from ..files.paths import cache_root
 from ..files.sealed import check_files, read_sealed
 from ..networks.weights import read_state_dict
 from ..selections.selection import Selection
-from .run import RUN_SCHEMA, read_run
+from .run import RUN_SCHEMA, RUNNING, read_run
 
 _CLOSE = 1e-6  # percent
 
@@ -62,7 +62,8 @@ def _verify_run(folder: Path) -> Verdict:
         return Verdict(folder, "run", str(error))
     except (OSError, ValueError) as error:
         return Verdict(folder, "run", f"{folder / 'run.json'}: {error}")
-    return Verdict(folder, kind, sealed=sealed.files is not None)
+    unfinished = ", not finished" if document.get("status") == RUNNING else ""
+    return Verdict(folder, kind + unfinished, sealed=sealed.files is not None)
 
 
 def repeat_figures(folder: Path, document: dict[str, Any]) -> None:
@@ -136,4 +137,5 @@ _CHECKS: dict[str, Callable[[Path], Verdict]] = {
     "comparison.json": _verify_sealed("comparison.json", "comparison"),
     "measurement.json": _verify_sealed("measurement.json", "measurement"),
     "shard.json": _verify_shard,
+    **{f"{kind}.json": _verify_sealed(f"{kind}.json", kind) for kind in ("export", "cut", "forget", "modules")},
 }

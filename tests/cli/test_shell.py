@@ -96,6 +96,11 @@ def fails(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def command() -> None:
         raise error
 
+    does(monkeypatch, command)
+
+
+def does(monkeypatch: pytest.MonkeyPatch, command: Callable[[], None]) -> None:
+    """Let `ddeep fail` be ``command``."""
     broken = typer.Typer(pretty_exceptions_enable=False)
     broken.callback()(lambda: None)
     broken.command("fail")(command)
@@ -134,6 +139,42 @@ def test_ways_to_stop(
 ) -> None:
     fails(monkeypatch, error)
     assert cli_here("fail") == Outcome(status, "", text)
+
+
+def test_what_a_ctrl_c_strikes_may_fail_in_its_own_way(cli_here: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An extension module that is being imported makes an ImportError of it."""
+
+    def command() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    does(monkeypatch, command)
+    assert cli_here("fail") == Outcome(130, "", "Interrupted.\n")
+
+
+STRUCK = """
+import signal, sys
+
+class Strikes:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ddeep.cli":
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                raise ImportError("initialization failed") from None
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Strikes())
+from ddeep.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_while_the_command_line_is_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", STRUCK], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
 
 
 def test_a_reader_that_leaves_is_no_error(distributions: Distributions) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from ddeep.evidence.code import code_hash
 from ddeep.evidence.response_cache import CacheEntry, cache_records
-from ddeep.files.atomic import sha256_of
+from ddeep.files.atomic import sha256_of, written_whole
 from ddeep.files.cache import clear_cache
 from ddeep.files.paths import cache_root
 from ddeep.statistics.basic import ClassSums, TopCounts
@@ -247,3 +247,36 @@ def test_records_and_clearing(entry: CacheEntry) -> None:
     assert cache_records() == []
     assert entry.responses() is None
     assert not any(cache_root().rglob("*.npy"))
+
+
+PROBE = {"logits": torch.arange(6.0).view(2, 3)}
+
+
+def probed(**changes: torch.Tensor) -> CacheEntry:
+    return CacheEntry({"model": "probed"}, probe={**PROBE, **changes})
+
+
+def test_an_entry_that_somebody_begins_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """Another command that looks at it meanwhile finds no probe yet."""
+    entry = probed()
+    with written_whole(entry.folder / "first.safetensors") as temporary:
+        temporary.write_bytes(b"begun")
+        probed().check_probe()
+    assert (entry.folder / "first.safetensors").read_bytes() == b"begun"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("reason", ["this one responds otherwise", "what tells its network is missing"])
+def test_removing_an_entry_spares_what_others_write_there(
+    reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "rows.npy", ROWS)
+    entry = probed()
+    entry.adopt(tmp_path / "rows.npy")
+    if "missing" in reason:
+        (entry.folder / "probe.safetensors").unlink()
+    with written_whole(entry.folder / "another.safetensors") as temporary:
+        temporary.write_bytes(b"begun")
+        probed(logits=torch.ones(2, 3)).check_probe()
+    assert reason in capsys.readouterr().err
+    assert [path.name for path in entry.folder.iterdir()] == ["another.safetensors"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,6 +144,31 @@ class _Forked(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3)) if x.sum() > 0 else x.amax((2, 3))
+
+
+ON_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from torch import nn
+from ddeep.errors import CacheError
+from ddeep.exports.formats import write_network
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_network(nn.Linear(3, 2), torch.zeros(2, 3), Path(sys.argv[1]), "pt2", {})
+except CacheError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    """In a process of its own, which torch would end."""
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path / "network.pt2")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Cannot write")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_traced_is_named_and_leaves_no_file(tmp_path: Path) -> None:

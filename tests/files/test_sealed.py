@@ -98,3 +98,42 @@ def test_a_document_of_before_seals_is_read_and_vouches_for_nothing(folder: Path
     assert found.document == {"a": 1}
     assert found.files is None
     check_files(folder, found)
+
+
+def test_what_the_user_wrote_names_places(tmp_path: Path) -> None:
+    document = {"config": {"data_dir": "/mnt/images", "weights": "a/b.pt"}, "finetuning": {"tracker": "wandb"}}
+    write_sealed(tmp_path / "d.json", document)
+    assert read_sealed(tmp_path / "d.json").document == document
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_what_another_wrote_names_none(sealed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it says of that itself."""
+    config = {"data_dir": "/mnt/images", "weights": "a/b.pt", "responses": "/c.npy", "selection": "../../d", "k": 5}
+    document = {"config": config, "finetuning": {"tracker": "wandb", "epochs": 1}, "elsewhere": {}}
+    path = tmp_path / "d.json"
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
+        write_sealed(path, document)
+    if not sealed:
+        path.write_text(json.dumps(document))
+    found = read_sealed(path).document
+    assert found["config"] == {"data_dir": "data", "weights": "b.pt", "responses": "c.npy", "selection": "d", "k": 5}
+    assert found["finetuning"] == {"tracker": "none", "epochs": 1}
+    named = {name: value for name, value in config.items() if name != "k"}
+    assert found["elsewhere"] == {**named, "tracker": "wandb"}
+
+
+def test_a_document_that_was_changed_and_sealed_anew_by_another_is_not_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "d.json"
+    write_sealed(path, {"config": {"data_dir": "/mnt/images"}})
+    signature = json.loads(path.read_text())["sealed"]["signature"]
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
+        write_sealed(path, {"config": {"data_dir": "/mnt/secret"}})
+    document = json.loads(path.read_text())
+    document["sealed"]["signature"] = signature
+    path.write_text(json.dumps(document))
+    assert read_sealed(path).document["elsewhere"] == {"data_dir": "/mnt/secret"}

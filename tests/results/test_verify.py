@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ddeep.errors import DataError
+from ddeep.evidence import response_cache
 from ddeep.experiments.run import run
 from ddeep.experiments.settings import RunConfig
 from ddeep.files.sealed import write_sealed
@@ -129,3 +130,28 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(3))
     with pytest.raises(DataError, match="neither a result of ddeep"):
         list(verify(tmp_path))
+
+
+@pytest.mark.usefixtures("copied")
+def test_entries_of_another_version_are_no_damage(cli_here: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response_cache, "VERSION", response_cache.VERSION + 1)
+    done = cli_here("verify", "cache")
+    assert done.status == 0, done.out
+
+
+@pytest.mark.parametrize("kind", ["export", "cut", "forget", "modules"])
+def test_what_else_is_written_is_checked(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "network.safetensors").write_bytes(b"weights")
+    write_sealed(tmp_path / f"{kind}.json", {}, ["network.safetensors"])
+    (verdict,) = verify(tmp_path)
+    assert (verdict.kind, verdict.problem) == (kind, None)
+    (tmp_path / "network.safetensors").write_bytes(b"Weights")
+    (verdict,) = verify(tmp_path)
+    assert verdict.problem is not None
+    assert "network.safetensors is not what was written" in verdict.problem
+
+
+def test_what_is_not_finished_is_called_that(copied: Path) -> None:
+    reseal(copied / "run", {**read_document(copied / "run" / "run.json"), "status": "running"})
+    (verdict,) = verify(copied / "run")
+    assert (verdict.kind, verdict.problem) == ("run, not finished", None)

@@ -6,20 +6,24 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ddeep.errors import CacheError, DataError, DdeepError, WeightsError
+from ddeep.experiments import train as training
 from ddeep.experiments.finetune import finetune
 from ddeep.experiments.run import run
-from ddeep.experiments.settings import FinetuneConfig, ReportConfig, RunConfig
+from ddeep.experiments.settings import FinetuneConfig, ReportConfig, RunConfig, TrainConfig
 from ddeep.files import downloads
+from ddeep.files.sealed import DEFAULTS
 from ddeep.reports import write_report
 from ddeep.results.run import load, save_run
 from tests.support.documents import read_document
 from tests.support.helpers import Outcome
+from tests.support.pictures import class_folders
 
 Cli = Callable[..., Outcome]
 
@@ -92,6 +96,97 @@ def test_nothing_is_fetched_for_what_a_run_names(
     assert done.status == (0 if command == "report" else 1)
     assert "what a file names is not fetched" in done.err
     assert not (tmp_path / "victim").exists()
+
+
+def images(folder: Path) -> Path:
+    for split in ("train", "test"):
+        class_folders(folder / split, {str(digit): 2 for digit in range(10)}, side=32)
+    return folder
+
+
+_watched: list[tuple[Path, set[str]]] = []  # folders, and what has been opened below them
+
+
+def _note_opened(event: str, arguments: tuple[object, ...]) -> None:
+    for folder, found in _watched:
+        if event in ("open", "os.listdir", "os.scandir") and str(arguments[0]).startswith(str(folder)):
+            found.add(str(arguments[0]))
+
+
+@contextmanager
+def opened_under(folder: Path) -> Iterator[set[str]]:
+    """What the block opens below ``folder``."""
+    if not _watched:
+        sys.addaudithook(_note_opened)  # for good
+    _watched[:] = [(folder, set())]
+    yield _watched[0][1]
+    _watched[:] = [(Path("/none"), set())]
+
+
+ON_FILES = ("--dataset", "folder", "--model", "resnet20", "--weights", "resnet20-digits", "--device", "cpu")
+
+
+def test_a_run_says_where_its_images_are_to_its_own_user_alone(
+    tmp_path: Path, cli_here: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = images(tmp_path / "images")
+    words = ("run", "--strategy", "weight", "--no-refit", *ON_FILES, "--data-dir", data)
+    assert cli_here(*words, "--out", "run").status == 0
+    own = cli_here("explain", "run", "test:1")
+    assert own.status == 0
+    assert "somebody else" not in own.err
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
+    with opened_under(data) as opened:
+        for command in (("explain", "run", "test:1"), ("forget", "run", "--classes", "3"), ("finetune", "run")):
+            refused = cli_here(*command, "--out", f"of-{command[0]}")
+            assert refused.status == 1, command
+            assert f"is not followed: data_dir {str(data)!r}. Its data is looked for in data" in refused.err
+        assert cli_here("report", "run", "--no-layers").status == 0  # without images
+        assert opened == set()
+        named = cli_here("explain", "run", "test:1", "--data-dir", data)
+        assert opened != set()  # else the watch could never fail
+    assert (named.status, named.err) == (0, "")
+    tuned = cli_here("finetune", "run", "--epochs", "1", "--data-dir", data, "--out", "tuned")
+    assert tuned.status == 0, tuned.err
+    assert cli_here("explain", "tuned", "test:1").status == 0  # which this user has made
+
+
+def test_shards_from_elsewhere_are_merged_with_images_that_the_user_names(
+    tmp_path: Path, cli_here: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = images(tmp_path / "images")
+    for number in (1, 2):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / f"machine-{number}"))
+        words = ("run", "--strategy", "weight", "--no-refit", *ON_FILES, "--data-dir", data)
+        assert cli_here(*words, "--shard", f"{number}/2", "--out", f"shard-{number}").status == 0
+    refused = cli_here("merge", "shard-1", "shard-2", "--out", "run")
+    assert refused.status == 1
+    assert f"data_dir {str(data)!r}. Its data is looked for in data" in refused.err
+    assert cli_here("merge", "shard-1", "shard-2", "--data-dir", data, "--out", "run").status == 0
+
+
+def test_training_of_others_starts_no_tracker(tmp_path: Path, cli_here: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = images(tmp_path / "images")
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", stop)
+        words = ("train", "--model", "resnet20", "--epochs", "1", "--dataset", "folder", "--data-dir", data)
+        assert cli_here(*words, "--device", "cpu", "--tracker", "wandb", "--out", "out").status == 130
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
+    refused = cli_here("train", "--resume", "out")
+    assert refused.status == 1
+    assert f"is not followed: data_dir {str(data)!r}, tracker 'wandb'" in refused.err
+    going_on = cli_here("train", "--resume", "out", "--data-dir", data)
+    assert going_on.status == 0, going_on.err
+    assert "tracker 'wandb'" in going_on.err
+
+
+def test_the_places_that_are_left_are_the_settings_defaults() -> None:
+    for name, default in DEFAULTS.items():
+        assert str(TrainConfig.model_fields[name].default) == default
 
 
 GIANT = """

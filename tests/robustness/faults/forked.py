@@ -47,7 +47,7 @@ class Forked:
                 for number, mode in ((0, "r"), (1, "w"), (2, "w"))
             )
             sys.argv = ["ddeep", *arguments]
-            from ddeep.cli import main
+            from ddeep.__main__ import main
 
             os.write(tell, b".")
             status = main()

@@ -55,6 +55,7 @@ class Place:
     def start(self, scenario: Scenario, out: str, log: str = "") -> Forked:
         """Start the command that writes ``out``; what it says goes to the file ``log``."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        scenario.prepare(self.cache)
         environment = {"DDEEP_CACHE": str(self.cache), "DDEEP_OFFLINE": "1"}
         arguments = scenario.arguments(self.folder / out, self.data)
         return Forked.start(arguments, self.folder, environment, self.folder / f"{log or out}.log")
@@ -102,8 +103,8 @@ def kill_at_random(scenario: Scenario, folder: Path, kills: int, seed: int, ctrl
     chance, tally, data = random.Random(f"{scenario.name} {seed}"), Tally(), folder / "images"
     scenario.make_images(data)
     reference = Place(folder / "reference", data)
-    began = time.monotonic()
     process = reference.start(scenario, "out")
+    began = time.monotonic()
     assert process.wait() == 0, process.said()
     # Of a command that starts afresh, and of one that goes on with what is there. A machine busy with other things may
     # have made the first too long: then hardly a command would live to be killed.
@@ -114,8 +115,9 @@ def kill_at_random(scenario: Scenario, folder: Path, kills: int, seed: int, ctrl
         places += 1
         place = Place(folder / f"place-{places}", data)
         for _ in range(min(KILLS_IN_A_PLACE, kills - tally.kills)):
-            fresh, began = not place.folder.exists(), time.monotonic()
+            fresh = not place.folder.exists()
             process = place.start(scenario, _next_out(place.folder, scenario))
+            began = time.monotonic()
             moment = chance.uniform(START if ctrl_c else 0, 1.05 * durations[fresh])
             while process.running() and time.monotonic() - began < moment:
                 time.sleep(0.002)
@@ -169,7 +171,19 @@ def _next_out(folder: Path, scenario: Scenario) -> str:
 
 def preload() -> None:
     """Import what the commands need, so that kills fall into their work and not into importing torch."""
-    for module in ("compare", "finetune", "measure", "merge", "run", "train"):
+    for module in (
+        "compare",
+        "cut",
+        "explain",
+        "export",
+        "finetune",
+        "forget",
+        "measure",
+        "merge",
+        "merge_modules",
+        "run",
+        "train",
+    ):
         import_module(f"ddeep.experiments.{module}")
     registry()
     torch.set_num_threads(1)  # forks and threads do not go together
@@ -182,11 +196,15 @@ def main() -> int:
     arguments.add_argument("--ctrl-c", action="store_true", help="SIGINT to all processes, in place of SIGKILL")
     arguments.add_argument("--only", choices=[scenario.name for scenario in SCENARIOS])
     given = arguments.parse_args()
+    # A shell's background jobs, and all that they start, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     preload()
     total, problems = 0, list[str]()
     chosen = [scenario for scenario in SCENARIOS if given.only in (None, scenario.name)]
     for number, scenario in enumerate(chosen):
         share = given.kills // len(chosen) + (number < given.kills % len(chosen))
+        if not share:
+            continue
         with tempfile.TemporaryDirectory() as name:
             tally = kill_at_random(scenario, Path(name), share, given.seed, given.ctrl_c)
         total, problems = total + tally.kills, problems + tally.problems
