@@ -1,6 +1,7 @@
 # make run    the paper's selection on the embedded digits, from nothing but Python 3.11 and a package index
 # make test   all tests, two files at a time
 # make lint   format, lint, types and import directions
+# make docs   the site, in build/website/site: no warning, no dead link, nothing fetched from elsewhere
 # make bench  what ddeep costs, against goals: minutes, on a machine that does nothing else (BENCH_ARGS=--quick: a try)
 # make gpu    the same of a GPU, and all tests that need one: eight minutes at the most, nothing to download
 # make faults five hundred kills at random moments; whatever was lost is listed
@@ -8,7 +9,7 @@
 # make PYTHON=python3.12 ...     with another Python
 export PYTHON
 
-.PHONY: run test lint faults fuzz bench gpu
+.PHONY: run test lint docs faults fuzz bench gpu
 .NOTPARALLEL:
 
 run:
@@ -25,6 +26,10 @@ lint:
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m mypy
 	.venv/bin/python -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+docs:
+	@sh scripts/environment test
+	.venv/bin/python -m website
 
 faults:
 	@sh scripts/environment test

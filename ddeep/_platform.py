@@ -18,7 +18,7 @@ def keep_freed_memory() -> bool:
     """Make glibc keep what is freed; False where the C library is another, which is left as it is.
 
     A forward pass frees and asks for the same feature maps batch after batch. By default glibc returns megabytes to
-    the system at once and has them back a page at a time, zeroed: a third of a pass (docs/performance.md). The
+    the system at once and has them back a page at a time, zeroed: a third of a pass (benchmarks/log.md). The
     process's peak stays what it was. Process-wide, so for a process that is ddeep's own.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,15 +1,18 @@
-"""Try ddeep at both ends of the ranges of its dependencies: the lowest versions that pyproject.toml allows, the newest.
+"""Try ddeep at both ends of the ranges of its dependencies, and with every Python that it is for.
 
-python scripts/dependency_ranges.py [lowest] [newest] [-- arguments of pytest]
+python scripts/dependency_ranges.py [lowest] [newest] [pythons] [-- arguments of pytest]
 
 Run it with the Python of an environment in which ddeep's tests run; it needs uv there (pip install uv). The versions of
 either end go into a folder of their own, which shadows the environment's. torch and torchvision stay those of the
-environment: they come as a pair for one kind of machine. Prints the versions tried and what failed; exit 1 if anything.
+environment: they come as a pair for one kind of machine. `pythons` makes an environment for each of python3.11 to
+python3.14 on the path, with everything from the package index (PIP_EXTRA_INDEX_URL as for make); absent ones are named.
+Prints the versions tried and what failed; exit 1 if anything. Without words it tries both ends.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 KEPT = ("torch", "torchvision")
+PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14")
 ENDS = {"lowest": "lowest-direct", "newest": "highest"}
 # What touches every dependency: settings, weights, images, metrics, figures, reports, the command line, training.
 SMOKE = (
@@ -92,14 +96,34 @@ def attempt(end: str, arguments: list[str]) -> bool:
     return done.returncode == 0
 
 
+def attempt_python(name: str, arguments: list[str]) -> bool:
+    """Install ddeep for another Python and run the tests with it; an absent one is no failure, but told."""
+    words = [shutil.which(name) or "false", "-c", "import sys; print(sys.version.split()[0])"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:  # pyenv's stand-in for one that is not switched on fails, too
+        print(f"{name}: absent, not tried", flush=True)
+        return True
+    print(f"{name}: {done.stdout.strip()}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([name, "-m", "venv", folder], check=True)
+        python = Path(folder) / "bin" / "python"
+        subprocess.run([python, "-m", "pip", "install", "--quiet", f"{ROOT}[test]"], check=True)
+        words = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or SMOKE)]
+        passed = subprocess.run(words, cwd=ROOT).returncode == 0
+    print(f"{name}: {'passed' if passed else 'FAILED'}", flush=True)
+    return passed
+
+
 def main() -> int:
     given = sys.argv[1:]
     cut = given.index("--") if "--" in given else len(given)
-    ends = given[:cut] or list(ENDS)
-    if unknown := set(ends) - set(ENDS):
-        print(f"error: {unknown.pop()!r} is no end: {' or '.join(ENDS)}", file=sys.stderr)
+    wanted, arguments = given[:cut] or list(ENDS), given[cut + 1 :]
+    if unknown := set(wanted) - {*ENDS, "pythons"}:
+        print(f"error: {unknown.pop()!r} is none of {', '.join(ENDS)}, pythons", file=sys.stderr)
         return 2
-    return int(not all([attempt(end, given[cut + 1 :]) for end in ends]))  # noqa: C419 - both are tried
+    results = [attempt(end, arguments) for end in wanted if end in ENDS]
+    results += [attempt_python(name, arguments) for name in PYTHONS if "pythons" in wanted]
+    return int(not all(results))
 
 
 if __name__ == "__main__":

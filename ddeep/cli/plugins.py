@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, no_type_check
 
@@ -11,6 +12,7 @@ import typer
 
 from .. import console
 from ..files.json import json_text
+from ..provenance import VERSION
 from ..registry.registry import PluginRecord, PluginWarning, registry
 from ..registry.scaffold import Kind, write_plugin
 from .options import JsonOption
@@ -87,13 +89,18 @@ def check(
         if message:
             console.say(f"{result}: {kind}: {name}: {text}: {message.removeprefix(f'{kind}: {name}: {text}: ')}")
     kept, broken = (sum(row[3] == result for row in rows) for result in ("kept", "broken"))
-    console.say(f"Of {len(rows)} promises {kept} are kept, {broken} broken, {len(rows) - kept - broken} unchecked.")
+    unchecked = len(rows) - kept - broken
+    console.say(f"Of {len(rows)} promises {kept} are kept, {broken} broken, {unchecked} unchecked.")
+    package = plugin.partition(":")[0]
+    summary = f"{package} {version(package)} keeps {kept} of {len(rows)} promises to ddeep {VERSION}"
+    console.say(summary)
     names = ("kind", "name", "promise", "result", "message")
     console.document(
         json_text(
             {
                 "schema": "ddeep.plugins.check/1",
                 "plugin": plugin,
+                "summary": summary,
                 "broken": broken,
                 "checks": [dict(zip(names, row, strict=True)) for row in rows],
             }

@@ -37,12 +37,12 @@ def run_comparison(config: CompareConfig, own: Subject | None = None) -> dict[st
     if len(subjects) > 1 and processes.world() > 1:
         raise ConfigError("Several processes compare one checkpoint at a time: give one --weights.")
     specs = _strategies(config.strategies)
-    document: dict[str, Any] = {"schema": SCHEMA, "model": config.model, "dataset": None, "k": list(config.k)}
+    document: dict[str, Any] = {"schema": SCHEMA, "model": None, "dataset": None, "k": list(config.k)}
     document.update({name: [] for name in ("networks", "rows", "null", "agreement", "skipped")})
     for settings in subjects:
         with timings.phase("load"):
             subject = own or open_subject(settings)
-        document["dataset"] = subject.dataset
+        document["model"], document["dataset"] = subject.network.name, subject.dataset
         document["k"] = document["k"] or [subject.network.k]
         for name, found in _compare_network(subject, specs, document["k"], config, timings).items():
             document[name] += found

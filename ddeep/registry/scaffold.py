@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from ..errors import ConfigError
 from ..files.atomic import written_whole
 from ..files.regular import read_bounded
+from ..provenance import VERSION
 
 Kind = Literal["model", "dataset", "strategy", "metric", "regularizer"]
 
@@ -25,6 +26,12 @@ _TRY = {
     "metric": "ddeep list metrics",
     "regularizer": "ddeep train --model resnet20 --dataset digits --epochs 2 --regularizer $spec --layers layer3.2",
 }
+
+
+def bounds(version: str) -> str:
+    """What a plugin written with this version of ddeep depends on: see docs/plugin-contract.md."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return f"ddeep>={major}.{minor},<{f'0.{minor + 1}' if major == 0 else major + 1}"
 
 
 def write_plugin(name: str, kind: Kind, parent: Path) -> Path:
@@ -43,16 +50,19 @@ def write_plugin(name: str, kind: Kind, parent: Path) -> Path:
     module = re.sub(r"[-.]", "_", name)
     words = {"distribution": name, "module": module, "spec": name.removeprefix("ddeep-"), "kind": kind}
     words["try"] = Template(_TRY[kind]).substitute(words)
+    words["bounds"] = bounds(VERSION)
     contents = {
         "pyproject.toml": "plugin-pyproject.toml",
         "README.md": "plugin-README.md",
+        "LICENSE": "plugin-LICENSE",
+        ".github/workflows/tests.yml": "plugin-ci.yml",
         f"{module}.py": f"plugin-{kind}.py",
         "tests/test_contract.py": "plugin-test-contract.py",
         f"tests/test_{kind}.py": f"plugin-{kind}-test.py",
     }
     with written_whole(folder) as temporary:
-        (temporary / "tests").mkdir(parents=True)
         for path, template in contents.items():
+            (temporary / path).parent.mkdir(parents=True, exist_ok=True)
             text = read_bounded(_TEMPLATES / f"{template}.txt", _MOST_BYTES).decode("utf-8")
             (temporary / path).write_text(Template(text).substitute(words), encoding="utf-8")
     return folder

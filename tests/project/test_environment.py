@@ -75,7 +75,7 @@ def test_the_tests_environment_is_the_same_one_with_more(project: Project) -> No
     (plugin / "pyproject.toml").write_text("[project]\n")
     project.make("run")
     project.make("test")
-    assert project.installations[1].endswith("--editable .[test,onnx] --editable plugins/stranger")
+    assert project.installations[1].endswith("--editable .[test,onnx,docs] --editable plugins/stranger")
     project.make("run")
     project.make("test")
     assert len(project.installations) == 2
@@ -89,7 +89,7 @@ def test_a_change_of_what_it_is_made_from_installs_again(project: Project, name:
         file.write("\n# changed\n")
     project.make("run")
     assert len(project.installations) == 2
-    assert "--editable .[test,onnx]" in project.installations[1]  # the test tools stay
+    assert "--editable .[test,onnx,docs]" in project.installations[1]  # the test tools stay
     assert (project.folder / ".venv" / "kept").exists()
 
 

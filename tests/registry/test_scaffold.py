@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
+from zipfile import ZipFile
 
 import pytest
 
 from ddeep.errors import ConfigError
-from ddeep.registry.scaffold import Kind, write_plugin
+from ddeep.registry.scaffold import Kind, bounds, write_plugin
 from tests.support.helpers import Distributions, Outcome
 
 KINDS = get_args(Kind)
@@ -65,14 +67,38 @@ def test_new_says_what_it_wrote_and_what_to_do(cli_here: Cli, tmp_path: Path) ->
     done = cli_here("plugins", "new", "ddeep-mine", "--kind", "metric")
     assert (done.status, done.out) == (
         0,
-        "Wrote ddeep-mine: README.md, ddeep_mine.py, pyproject.toml, tests/test_contract.py, tests/test_metric.py\n",
+        "Wrote ddeep-mine: .github/workflows/tests.yml, LICENSE, README.md, ddeep_mine.py, pyproject.toml, "
+        "tests/test_contract.py, tests/test_metric.py\n",
     )
     assert "pip install --editable ./ddeep-mine" in done.err
     assert 'name = "ddeep-mine"' in (tmp_path / "ddeep-mine" / "pyproject.toml").read_text()
     again = cli_here("plugins", "new", "ddeep-mine")
     assert again == Outcome(1, "", "error: ddeep-mine exists. Choose another name, or remove it.\n")
     document = cli_here("plugins", "new", "mine", "--json").json
-    assert (document["folder"], len(document["files"])) == ("mine", 5)
+    assert (document["folder"], len(document["files"])) == ("mine", 7)
+
+
+@pytest.mark.parametrize(
+    ("version", "bound"), [("0.1.0", "ddeep>=0.1,<0.2"), ("0.12.3", "ddeep>=0.12,<0.13"), ("2.3.0", "ddeep>=2.3,<3")]
+)
+def test_plugins_depend_on_what_they_were_tested_with(version: str, bound: str) -> None:
+    assert bounds(version) == bound
+
+
+def test_new_packages_can_be_published(tmp_path: Path) -> None:
+    """As they are: a wheel with its licence and bounds, and a CI file that is one."""
+    folder = write_plugin("ddeep-mine", "strategy", tmp_path)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, folder]
+    subprocess.run([str(word) for word in build], check=True, capture_output=True)
+    with ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        metadata = archive.read("ddeep_mine-0.1.dist-info/METADATA").decode()
+        assert b"Apache License" in archive.read("ddeep_mine-0.1.dist-info/licenses/LICENSE")
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+    assert re.search(r"\nRequires-Dist: ddeep<[\d.]+,>=[\d.]+\n", metadata)
+    workflow = folder / ".github" / "workflows" / "tests.yml"
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
+    assert subprocess.run(check, capture_output=True).returncode == 0
+    assert "${{ matrix.python }}" in workflow.read_text()
 
 
 @pytest.mark.parametrize("name", ["Mine", "my mine", "../mine", "ddeep", "mine-", ""])
@@ -98,7 +124,8 @@ def test_check_shows_each_promise_and_what_to_fix(distributions: Distributions) 
     assert ["strategies", "bad", "its", "metadata", "is", "complete", "kept"] in rows
     assert ["strategies", "bad", "it", "is", "deterministic", "broken"] in rows
     assert "broken: strategies: bad: it is deterministic: SelectionError: The strategy 'bad' gave a list" in done.out
-    assert done.out.splitlines()[-1].startswith("Of 13 promises ")
+    assert done.out.splitlines()[-2].startswith("Of 13 promises ")
+    assert re.search(r"\nddeep-bad [\d.]+ keeps \d+ of 13 promises to ddeep [\d.]+\n$", done.out)
     document = distributions.cli("plugins", "check", "ddeep-bad", "--json").json
     assert document["broken"] == sum(check["result"] == "broken" for check in document["checks"]) > 0
 
