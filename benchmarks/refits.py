@@ -57,7 +57,8 @@ def _steps(images: int) -> dict[str, Side]:
     responses, labels, chosen = planted(1000, 2048, images)
     mask = torch.zeros(1000, 2048, dtype=torch.bool).scatter(1, chosen, True)
     problems = HeadProblems(responses, labels, mask.float(), torch.zeros(1000), mask[None], 1e-4)
-    start, which = problems.start(), torch.zeros(1, dtype=torch.int64)
+    start = problems.pack(mask[None].float(), torch.zeros(1, 1000))
+    which = torch.zeros(1, dtype=torch.int64)
 
     def step(narrow: bool) -> None:
         problems.narrow = narrow
