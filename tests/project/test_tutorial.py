@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import sysconfig
 import venv
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.consoles import run_all
 from tests.support.paths import ROOT
 
 TUTORIAL = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8").partition("\n## The hooks\n")[0]
@@ -52,28 +52,6 @@ def test_the_tutorial(environ: dict[str, str], tmp_path: Path) -> None:
             assert re.fullmatch(r"[\w/.-]+", name), f"the first line of a file must name it, not {name!r}"
             (tmp_path / name).write_text(text, encoding="utf-8")
     assert commands == sum(line.startswith("$ ") for line in TUTORIAL.splitlines()) > 10
-
-
-def run_all(block: str, environ: dict[str, str], folder: Path) -> int:
-    parts = re.split(r"^\$ ", block, flags=re.M)[1:]
-    for part in parts:
-        command, *expected = part.splitlines()
-        done = subprocess.run(command, shell=True, cwd=folder, env=environ, capture_output=True, encoding="utf-8")
-        assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
-        assert_shown(expected, done.stdout.splitlines(), command)
-    return len(parts)
-
-
-def assert_shown(expected: list[str], printed: list[str], command: str) -> None:
-    """Every line but ``...`` was printed, in this order; without ``...`` nothing else was. Times are not compared."""
-    lines = [re.sub(r" in [\d.]+s.*", "", line) for line in printed]
-    wanted = [line for line in expected if line != "..."]
-    if "..." not in expected:
-        assert lines == wanted, command
-    position = 0
-    for line in wanted:
-        assert line in lines[position:], f"$ {command}\nprinted no {line!r} there but:\n" + "\n".join(printed)
-        position += lines[position:].index(line) + 1
 
 
 def test_what_breaks_without_the_clamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
