@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.plugin import Context, Selection, SplitEvidence
+from ddeep.plugin import Context, ResponseBatch, Selection, SplitEvidence, Statistic, accumulator, exact_device
 
 LEAST = 1e-5  # mean |activation| below which a map counts as that dark
 
 
-def diversity(maps: Float[Tensor, "n k p"]) -> Float[Tensor, " n"]:
-    """(1/k) Σ_p max_j s_jp, s_j = softmax over positions of m_j / mean|m_j|: 1/k (one place) to 1 (k places)."""
-    scaled = maps.double() / maps.double().abs().mean(-1, keepdim=True).clamp(min=LEAST)
-    return scaled.softmax(-1).amax(1).sum(-1) / maps.shape[1]
+def shares(maps: Float[Tensor, "n k p"]) -> Float[Tensor, "n k p"]:
+    """Of every map, softmax over positions of m / max(LEAST, mean |m|): how much of it is where."""
+    return (maps / maps.abs().mean(-1, keepdim=True).clamp(min=LEAST)).softmax(-1)
+
+
+@dataclass(unsafe_hash=True)
+class Diversity(Statistic):
+    """By class, the sum over its images of (1/k) Σ_p max_j s_jp, j over the class's ``filters``; and its images."""
+
+    extras: ClassVar[frozenset[str | Callable[[Tensor], Tensor]]] = frozenset({shares})
+    filters: tuple[tuple[int, ...], ...]
+    sums: Float[Tensor, " c"] = accumulator()
+    images: Int64[Tensor, " c"] = accumulator()
+
+    def start(self, classes: int, filters: int, device: torch.device | str) -> None:  # noqa: ARG002
+        self.sums = torch.zeros(classes, dtype=torch.float64, device=exact_device(device))
+        self.images = torch.zeros(classes, dtype=torch.int64, device=exact_device(device))
+
+    def update(self, batch: ResponseBatch) -> None:
+        for c in batch.labels.unique().tolist():
+            own = batch.looked[shares][batch.labels == c][:, list(self.filters[c])]
+            if own.shape[1]:
+                self.sums[c] += (own.amax(1).double().sum() / own.shape[1]).to(self.sums.device)
+                self.images[c] += len(own)
 
 
 def measure(evidence: SplitEvidence, selection: Selection | None, context: Context) -> dict[str, Any]:
@@ -28,21 +50,8 @@ def measure(evidence: SplitEvidence, selection: Selection | None, context: Conte
     here it is the true one. The maps are reduced inside the layer.
     """
     assert selection is not None
-    layer, run = context.needed_run()
-    classes = evidence.train.classes
-    total, images = torch.zeros(classes, dtype=torch.float64), torch.zeros(classes, dtype=torch.int64)
-    seen: list[list[tuple[int, float, int]]] = []
-
-    def look(output: Tensor, labels: Tensor, indices: Tensor) -> None:  # noqa: ARG001
-        axis = layer.filter_axis(output)
-        maps = output.movedim(axis, 1).reshape(len(output), output.shape[axis], -1).float().cpu()
-        own = labels.cpu()
-        chosen = [(c, list(selection.filters[c])) for c in own.unique().tolist() if selection.filters[c]]
-        seen[:] = [[(c, diversity(maps[own == c][:, j]).sum().item(), int((own == c).sum())) for c, j in chosen]]
-
-    for _ in run(look):
-        for c, sum_of_class, count in seen.pop():  # of the layer's last call
-            total[c] += sum_of_class
-            images[c] += count
+    found = Diversity(selection.filters)
+    context.gather_test([found], evidence.train.classes)
+    total, images = found.sums, found.images
     per_class = [t / n if n else None for t, n in zip(total.tolist(), images.tolist(), strict=True)]
     return {"mean": (total.sum() / images.sum()).item() if images.any() else None, "per_class": per_class}
