@@ -18,7 +18,16 @@ from .errors import (
 )
 from .provenance import VERSION
 from .registry.hookspecs import hookimpl
-from .registry.specs import DatasetSpec, MetricSpec, ModelFamily, ModelSpec, RegularizerSpec, StrategySpec, WeightsSpec
+from .registry.specs import (
+    DatasetFamily,
+    DatasetSpec,
+    MetricSpec,
+    ModelFamily,
+    ModelSpec,
+    RegularizerSpec,
+    StrategySpec,
+    WeightsSpec,
+)
 
 if TYPE_CHECKING:
     from .api import cut, decompose, evaluate, export, forget, gather, load, measure, refit, select
@@ -62,6 +71,7 @@ __all__ = [
     "Comparison",
     "ConfigError",
     "DataError",
+    "DatasetFamily",
     "DatasetSpec",
     "DdeepError",
     "DecomposedLinear",

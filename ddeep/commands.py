@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,9 +30,11 @@ from .files.json import json_text
 from .files.tables import Table, Tabular
 from .registry.own_code import allow
 from .reports import Report, write_report
-from .reports.comparison_figures import draw_into
+from .reports.comparison_figures import draw, draw_into
+from .reports.explanation_figure import explanation_plot
+from .reports.style import as_png, style
 from .results.comparison import save_comparison
-from .results.comparison_table import table_of
+from .results.comparison_table import numbers_of, table_of
 from .results.run import RunResult, read_run, save_run, saved_network
 from .selections.selection import Selection
 
@@ -51,9 +54,29 @@ class Comparison(Tabular):
         """The rows as the command shows them."""
         return Table(f"{self.document['model']} on {self.document['dataset']}", *table_of(self.document))
 
+    def numbers(self) -> Table:
+        """All figures of every row, as in ``comparison.csv``."""
+        return Table("", *numbers_of(self.document))
+
+    def _repr_html_(self) -> str:
+        """The table, and the figures below it."""
+        plots = (b64encode(as_png(plot)).decode() for plot in draw(self.document))
+        return super()._repr_html_() + "".join(f'<img src="data:image/png;base64,{plot}">' for plot in plots)
+
     def save(self, out: Path | str) -> Path:
         """Write it with its figures, as ``ddeep compare --out`` does; return where."""
         return save_comparison(self.document, Path(out), lambda folder: draw_into(self.document, folder))
+
+
+@dataclass(frozen=True)
+class Explained(Explanation):
+    """An explanation that a notebook shows as the figure that ``ddeep explain`` draws."""
+
+    explainer: Explainer = field(repr=False)
+
+    def _repr_png_(self) -> bytes:
+        with style():
+            return as_png(explanation_plot("explanation", self.explainer, self))
 
 
 def run(
@@ -108,10 +131,11 @@ def report(result: RunResult | Comparison | Path | str, out: Path | str | None =
         return write_report(folder, config, subject)
 
 
-def explain(result: RunResult | Path | str, image: str, true: str | None = None) -> Explanation:
+def explain(result: RunResult | Path | str, image: str, true: str | None = None) -> Explained:
     """What ``ddeep explain`` does: the logits of one ``image`` (a file, ``test:7``, ``train:7``) taken apart."""
     with _folder(result) as (folder, subject):
-        return Explainer.open(folder, subject=subject).explain(image, true)
+        explainer = Explainer.open(folder, subject=subject)
+        return Explained(**vars(explainer.explain(image, true)), explainer=explainer)
 
 
 def finetune(result: RunResult | Path | str, *, out: Path | str | None = None, **settings: Any) -> RunResult:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ConfigError, DataError, DdeepError, PluginError, SelectionError, WeightsError
 from .registry.hookspecs import hookimpl
 from .registry.specs import (
+    DatasetFamily,
     DatasetSpec,
     Interpolation,
     MetricSpec,
@@ -23,17 +24,26 @@ from .registry.specs import (
 )
 
 if TYPE_CHECKING:
+    from .console import note, progress
     from .data.class_folders import class_folders, open_annotated, open_class_folders, require_classes
     from .data.class_list import read_classes
+    from .data.decoding import image_suffixes
     from .data.images import FileImages, Images, TensorImages
-    from .data.pixel_cache import are_small, as_tensor_images
+    from .data.indexed import indexed_images
+    from .data.pictures import Opened, Picture, PictureBytes, PictureInside, PicturesInside
+    from .data.pixel_cache import are_small, as_tensor_images, in_memory_if_small
+    from .data.preprocessing import Preprocessing
+    from .data.streamed import streamed_images
     from .evidence.class_means import class_means, other_means
     from .evidence.context import Context, Replay, View
     from .evidence.evidence import Evidence, gather_kept
     from .files.atomic import sha256_of, written_whole
     from .files.downloads import DownloadError, download, matches, offline
+    from .files.hub import hub_folder, hub_names, is_hub_name
+    from .files.index import kept_index
+    from .files.json import read_object
     from .files.pickles import BoundsError, check_pickle
-    from .files.regular import read_bounded
+    from .files.regular import open_regular, read_bounded
     from .heads._lbfgs import minimise
     from .heads.ablation import essentiality, knockout, noise_draws
     from .heads.accuracy import accuracy_by_class, confusion, predict, right_by_class
@@ -42,6 +52,8 @@ if TYPE_CHECKING:
     from .networks.device import exact_device
     from .networks.head import Head
     from .networks.layer import Layer
+    from .networks.recipe_beside import recipe_beside
+    from .networks.state_dicts import read_state_dict
     from .networks.weights import load_strictly, load_weights
     from .selections.form import HeadForm
     from .selections.k import K
@@ -71,6 +83,25 @@ if TYPE_CHECKING:
 
 # The modules that these names are imported from on first use.
 _LAZY = {
+    "streamed_images": "data.streamed",
+    "Opened": "data.pictures",
+    "in_memory_if_small": "data.pixel_cache",
+    "PicturesInside": "data.pictures",
+    "indexed_images": "data.indexed",
+    "kept_index": "files.index",
+    "image_suffixes": "data.decoding",
+    "progress": "console",
+    "note": "console",
+    "open_regular": "files.regular",
+    "Picture": "data.pictures",
+    "PictureBytes": "data.pictures",
+    "PictureInside": "data.pictures",
+    "recipe_beside": "networks.recipe_beside",
+    "read_state_dict": "networks.state_dicts",
+    "read_object": "files.json",
+    "is_hub_name": "files.hub",
+    "hub_names": "files.hub",
+    "hub_folder": "files.hub",
     "class_folders": "data.class_folders",
     "open_annotated": "data.class_folders",
     "open_class_folders": "data.class_folders",
@@ -81,6 +112,7 @@ _LAZY = {
     "TensorImages": "data.images",
     "are_small": "data.pixel_cache",
     "as_tensor_images": "data.pixel_cache",
+    "Preprocessing": "data.preprocessing",
     "class_means": "evidence.class_means",
     "other_means": "evidence.class_means",
     "Context": "evidence.context",
@@ -152,6 +184,7 @@ __all__ = [
     "Context",
     "Correct",
     "DataError",
+    "DatasetFamily",
     "DatasetSpec",
     "DdeepError",
     "DownloadError",
@@ -173,9 +206,15 @@ __all__ = [
     "MetricSpec",
     "ModelFamily",
     "ModelSpec",
+    "Opened",
     "PeakSums",
+    "Picture",
+    "PictureBytes",
+    "PictureInside",
+    "PicturesInside",
     "PluginError",
     "Pool",
+    "Preprocessing",
     "RankSums",
     "RegularizerSpec",
     "Replay",
@@ -206,23 +245,37 @@ __all__ = [
     "exact_device",
     "gather_kept",
     "hookimpl",
+    "hub_folder",
+    "hub_names",
+    "image_suffixes",
+    "in_memory_if_small",
+    "indexed_images",
+    "is_hub_name",
+    "kept_index",
     "knockout",
     "load_strictly",
     "load_weights",
     "matches",
     "minimise",
     "noise_draws",
+    "note",
     "offline",
     "open_annotated",
     "open_class_folders",
+    "open_regular",
     "other_means",
     "predict",
+    "progress",
     "rank_filters",
     "read_bounded",
     "read_classes",
+    "read_object",
+    "read_state_dict",
+    "recipe_beside",
     "require_classes",
     "right_by_class",
     "sha256_of",
+    "streamed_images",
     "written_whole",
 ]
 

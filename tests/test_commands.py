@@ -72,6 +72,7 @@ def test_saved_reported_and_explained(result: ddeep.RunResult, tmp_path: Path) -
     assert not written.missing
     assert "data:image/webp" in written.page.read_text()
     explanation = ddeep.explain(result, "test:3")
+    assert explanation._repr_png_().startswith(b"\x89PNG")
     part = explanation.logits[0]
     images, labels = pictures(60, seed=2)
     assert result.model is not None
@@ -108,6 +109,8 @@ def test_compared(model: nn.Module, tmp_path: Path) -> None:
     assert (found.save(tmp_path / "c") / "comparison.csv").exists()
     page = ddeep.report(tmp_path / "c").page.read_text()
     assert "weight" in page
+    assert found._repr_html_().count("<tr>") == 1 + 4
+    assert found._repr_html_().count('<img src="data:image/png;base64,') == 2
     assert ddeep.report(found, tmp_path / "other.html").page.exists()
 
 
@@ -121,6 +124,16 @@ def test_tables_and_frames(result: ddeep.RunResult) -> None:
     assert list(frame.columns) == ["class", "rank", "filter", "score"]
     assert frame["filter"].tolist() == [j for row in result.selection.filters for j in row]
     assert result.to_pandas()["full"].tolist() == [row["full"] for row in result.document["per_class"]]
+
+
+def test_a_comparison_as_a_frame_has_numbers(model: nn.Module) -> None:
+    pandas = pytest.importorskip("pandas")
+    given = {"model": model, "train": loader(160, 1), "test": loader(60, 2), "device": "cpu"}
+    found = ddeep.compare(**given, strategies=["paper", "weight"], k=[1, 2])
+    frame = found.to_pandas()
+    assert frame["decomposed"].tolist() == [row["decomposed"] for row in found.document["rows"]]
+    assert pandas.api.types.is_float_dtype(frame["decomposed_low"])
+    assert frame.columns.is_unique
 
 
 def test_without_pandas(result: ddeep.RunResult, monkeypatch: pytest.MonkeyPatch) -> None:

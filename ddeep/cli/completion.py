@@ -25,7 +25,7 @@ def names(kind: str, incomplete: str) -> list[str]:
     import warnings
 
     from ..registry.registry import registry
-    from ..registry.specs import ModelFamily, resolve
+    from ..registry.specs import DatasetFamily, ModelFamily, resolve
 
     with warnings.catch_warnings(action="ignore"):
         catalog = registry().catalog(kind)
@@ -34,7 +34,8 @@ def names(kind: str, incomplete: str) -> list[str]:
     if isinstance(family, ModelFamily):
         found = [f"{prefix}/{member}" for member in resolve(family.names)()]
     else:
-        found = [f"{name}/" if isinstance(catalog.get(name), ModelFamily) else name for name in catalog]
+        ends = {ModelFamily: "/", DatasetFamily: ":"}
+        found = [f"{spec.name}{ends.get(type(spec), '')}" for spec in catalog.unambiguous()]
     return [name for name in found if name.startswith(incomplete)]
 
 

@@ -11,7 +11,7 @@ import typer
 from .. import console
 from ..files.json import json_text
 from ..registry.registry import Catalog, registry
-from ..registry.specs import ModelFamily, Spec, resolve
+from ..registry.specs import DatasetFamily, ModelFamily, Spec, resolve
 from .options import JsonOption, examples, new_app
 
 app = new_app()
@@ -68,5 +68,5 @@ def _rows(catalog: Catalog[Spec], pattern: str) -> list[dict[str, Any]]:
 
 
 def _row(catalog: Catalog[Spec], spec: Spec) -> dict[str, Any]:
-    name = f"{spec.name}/…" if isinstance(spec, ModelFamily) else spec.name
+    name = f"{spec.name}{'/…' if isinstance(spec, ModelFamily) else ':…' if isinstance(spec, DatasetFamily) else ''}"
     return {"name": name, "summary": spec.summary, "source": spec.source, "plugin": catalog.provider(spec.name)}

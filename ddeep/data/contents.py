@@ -28,8 +28,9 @@ from ..console import progress
 from ..errors import CacheError
 from ..files.cache import cache_part
 from ..files.paths import cache_root
-from ..files.regular import open_regular, require_readable
+from ..files.regular import require_readable
 from ..files.tensors import write_tensors
+from .pictures import Picture, open_picture
 
 DIGEST = 16  # bytes kept of a file's sha256
 _UNKNOWN, _UNREADABLE = bytes(DIGEST), b"\xff" * DIGEST
@@ -48,18 +49,30 @@ class Marks:
 
     def append(self, name: str, status: os.stat_result) -> None:
         """Add one file, by its name below the dataset's folder."""
-        seen = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
-        self.values.append(int.from_bytes(hashlib.blake2b(seen.encode(), digest_size=8).digest(), "little"))
-        self.settled.append(max(status.st_mtime_ns, status.st_ctime_ns) < self._now - _SETTLED)
-        self._listing.update(f"{name}\0{status.st_size}\n".encode(errors="surrogateescape"))
+        self._add(name, status.st_size, [status], "")
+
+    def append_inside(self, name: str, size: int, holders: Sequence[os.stat_result]) -> None:
+        """Add a picture of ``size`` bytes inside one of ``holders``, touched when any of them is."""
+        self._add(name, size, holders, f"{name} {size} in ")
+
+    def _add(self, name: str, size: int, stats: Sequence[os.stat_result], start: str) -> None:
+        seen = start + " ".join(f"{one.st_size} {one.st_mtime_ns} {one.st_ctime_ns} {one.st_ino}" for one in stats)
+        touched = max(max(one.st_mtime_ns, one.st_ctime_ns) for one in stats)
+        hashed = hashlib.blake2b(seen.encode(errors="surrogateescape"), digest_size=8).digest()
+        self.values.append(int.from_bytes(hashed, "little"))
+        self.settled.append(touched < self._now - _SETTLED)
+        self._listing.update(f"{name}\0{size}\n".encode(errors="surrogateescape"))
 
     @classmethod
-    def of(cls, files: Sequence[Path]) -> Marks:
-        """Those of ``files``, named below the folder that all are in; one that is not there has none."""
+    def of(cls, files: Sequence[Path | Picture]) -> Marks:
+        """Those of ``files``, named below the folder that all are in; one that is not there, or no file, has none."""
         marks = cls()
-        root = os.path.commonpath([os.path.abspath(file.parent) for file in files])  # noqa: PTH100 - no link followed
+        paths = [os.path.abspath(file.parent) for file in files if isinstance(file, Path)]  # noqa: PTH100 - no link followed
+        root = os.path.commonpath(paths) if paths else ""
         for file in files:
             try:
+                if not isinstance(file, Path):
+                    raise OSError
                 marks.append(os.path.relpath(file, root), file.stat())
             except OSError:
                 marks.values.append(0)
@@ -87,7 +100,7 @@ class Contents:
     those that were not, the cache holds nothing, so that one may read them first and ask for their hash afterwards.
     """
 
-    def __init__(self, files: Sequence[Path], marks: Marks | None = None) -> None:
+    def __init__(self, files: Sequence[Path | Picture], marks: Marks | None = None) -> None:
         self.files = files
         self._marks = marks
         self._digests: NDArray[np.uint8] | None = None
@@ -146,7 +159,7 @@ class Contents:
 
     def _path(self) -> Path:
         """Its place in the cache: by names and sizes, and by where the files lie."""
-        place = hashlib.sha256(os.path.abspath(self.files[0]).encode(errors="surrogateescape"))  # noqa: PTH100
+        place = hashlib.sha256(os.path.abspath(str(self.files[0])).encode(errors="surrogateescape"))  # noqa: PTH100
         return cache_root() / "contents" / f"{self.marks.listing[:32]}-{place.hexdigest()[:16]}.safetensors"
 
     def _known(self) -> NDArray[np.uint8]:
@@ -179,13 +192,13 @@ class Contents:
             self._saved = int(good.sum())
 
 
-def hash_file(path: Path) -> NDArray[np.uint8]:
+def hash_file(path: Path | Picture) -> NDArray[np.uint8]:
     """The first 16 bytes of a file's sha256, as ``sha256sum`` shows it; all ones for one that cannot be read.
 
     Never raises: whoever decodes such a file says what is wrong with it.
     """
     digest = _UNREADABLE
-    with suppress(OSError), open_regular(path) as file:
+    with suppress(OSError), open_picture(path) as file:
         digest = hashlib.file_digest(file, "sha256").digest()[:DIGEST]
     return np.frombuffer(digest if digest != _UNKNOWN else _UNREADABLE, np.uint8)
 

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import DataError
-from ..files.regular import open_regular
+from .pictures import MAX_BYTES, Picture, open_picture
 from .preprocessing import MAX_PIXELS, Preprocessing
 
 # Pillow hands the first two to other programs (Ghostscript, the Windows GDI), which a picture has no business to start,
@@ -26,7 +26,6 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 _MAX_SIDE = 65_535  # JPEG's own limit; a PNG of one column and 80 million rows takes minutes
-_MAX_BYTES = 512 * 2**20  # for one picture, in each of the processes that decode
 _AT_ONCE = 1 << 20  # pixels
 _DEPTHS = {"1": 1, "L": 1, "P": 1, "LA": 4, "PA": 4, "RGB": 3, "I;16": 3, "I;16B": 3, "I;16L": 3, "I": 5}  # bytes
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -55,7 +54,7 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
 
 
-def read_rgb(path: Path) -> Image.Image:
+def read_rgb(path: Path | Picture) -> Image.Image:
     """Decode a file to an upright RGB image; grey, palette, CMYK and 16-bit images are converted, alpha is dropped.
 
     Raises DataError, naming the file, for anything that is not a whole image of reasonable size.
@@ -64,7 +63,7 @@ def read_rgb(path: Path) -> Image.Image:
         # Ignored: Pillow's remarks about odd metadata, and about sizes that the check below refuses.
         with (
             warnings.catch_warnings(action="ignore"),
-            open_regular(path) as file,
+            open_picture(path) as file,
             Image.open(file, formats=image_formats()) as image,
         ):
             _refuse_size(image)
@@ -92,8 +91,8 @@ def _refuse_size(image: Image.Image) -> None:
     if max(width, height) > _MAX_SIDE:
         raise _TooLargeError(f"is {width:,} × {height:,} pixels, and {_MAX_SIDE:,} a side are the most")
     needed = pixels * (_DEPTHS.get(image.mode, 4) + (0 if image.mode == "RGB" else 3))  # as it is stored, and as RGB
-    if needed > _MAX_BYTES:
-        raise _TooLargeError(f"would take {needed >> 20} MiB to decode, more than {_MAX_BYTES >> 20}")
+    if needed > MAX_BYTES:
+        raise _TooLargeError(f"would take {needed >> 20} MiB to decode, more than {MAX_BYTES >> 20}")
 
 
 def pixels_of(image: Image.Image) -> UInt8[Tensor, "h w 3"]:
@@ -101,7 +100,7 @@ def pixels_of(image: Image.Image) -> UInt8[Tensor, "h w 3"]:
     return torch.from_numpy(np.array(image, dtype=np.uint8))
 
 
-def fitted_pixels(path: Path, preprocessing: Preprocessing) -> UInt8[Tensor, "s s 3"]:
+def fitted_pixels(path: Path | Picture, preprocessing: Preprocessing) -> UInt8[Tensor, "s s 3"]:
     """Decode, resize and crop one file. Resampling is Pillow's, on 8-bit pixels, as in torchvision."""
     image = read_rgb(path)
     try:
@@ -114,7 +113,7 @@ def fitted_pixels(path: Path, preprocessing: Preprocessing) -> UInt8[Tensor, "s 
     return pixels_of(image.crop((left, top, left + preprocessing.size, top + preprocessing.size)))
 
 
-def exact_pixels(path: Path, height: int, width: int) -> UInt8[Tensor, "h w 3"]:
+def exact_pixels(path: Path | Picture, height: int, width: int) -> UInt8[Tensor, "h w 3"]:
     """Decode one file that must have exactly this size."""
     image = read_rgb(path)
     if (image.height, image.width) != (height, width):
@@ -154,7 +153,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey).convert("RGB")
 
 
-def _shown(path: Path) -> str:
+def _shown(path: Path | Picture) -> str:
     """The path with control characters escaped: file names are not trusted on a terminal."""
     return repr(str(path))
 

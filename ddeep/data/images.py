@@ -18,6 +18,7 @@ from ..errors import DataError
 from .contents import Contents
 from .labels import refuse_several
 from .loaded import LoadedImages
+from .pictures import Picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +54,13 @@ class TensorImages:
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """Images that stay on disk and are decoded batch by batch.
+    """Images that stay on disk and are decoded batch by batch: files, or pictures within larger ones.
 
     ``labels`` index into ``classes``, which may name more classes than there are images of. ``contents`` hashes the
     files (left out: it is made). Raises DataError as TensorImages does.
     """
 
-    files: Sequence[Path]
+    files: Sequence[Path | Picture]
     labels: Int64[Tensor, " n"]
     classes: tuple[str, ...]
     contents: Contents = None  # type: ignore[assignment]
@@ -90,6 +91,12 @@ class FileImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def place_of(self, path: Path) -> int | None:
+        """Which of the images the file ``path`` is; None where it is none of them."""
+        if not isinstance(self.files[0], Path):  # looking for it would read them all
+            return None
+        return next((at for at, file in enumerate(self.files) if file == path), None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,11 +26,12 @@ from .contents import DIGEST, hash_file
 from .decoding import fitted_pixels
 from .images import FileImages, Images, ResponseTable, TensorImages
 from .loaded import LoadedImages
+from .pictures import Picture
 from .preprocessing import Preprocessing
 from .shared_memory import end_when_nothing_can_be_sent, enough
 
 _PREFETCHED = 2  # batches that each worker is ahead
-Decode: TypeAlias = Callable[[Path], UInt8[Tensor, "h w 3"]]
+Decode: TypeAlias = Callable[[Path | Picture], UInt8[Tensor, "h w 3"]]
 
 
 class Decoded(NamedTuple):
@@ -165,7 +166,7 @@ def default_workers(world: int = 1) -> int:
 
 
 def decode_batches(
-    files: Sequence[Path],
+    files: Sequence[Path | Picture],
     wanted: Sequence[Int64[Tensor, " _"]],
     decode: Decode,
     workers: int,
@@ -246,7 +247,7 @@ def _end_with(parent: int, _number: int) -> None:
 class _Batches(Dataset[Any]):
     """Item i is batch i, decoded: one tensor to send instead of one per image. Errors travel as text."""
 
-    def __init__(self, files: Sequence[Path], wanted: Sequence[Tensor], decode: Decode, hashed: bool) -> None:
+    def __init__(self, files: Sequence[Path | Picture], wanted: Sequence[Tensor], decode: Decode, hashed: bool) -> None:
         self.files = files
         self.wanted = wanted
         self.decode = decode

@@ -26,7 +26,7 @@ from ..files.locks import remove_temporaries
 from ..files.paths import cache_root
 from ..files.regular import open_regular
 from .decoding import exact_pixels, read_rgb
-from .images import FileImages, TensorImages, content_hash
+from .images import FileImages, Images, TensorImages, content_hash
 from .loader import decode_batches, default_workers
 
 MAX_BYTES = 2 * 1024**3
@@ -64,6 +64,17 @@ def are_small(images: FileImages, side: int = 64) -> bool:
         return False
     (width, height), *others = sizes
     return not others and max(width, height) <= side and len(images) * width * height * 3 <= MAX_BYTES
+
+
+def in_memory_if_small(images: FileImages) -> Images:
+    """All images in memory where they are small (``are_small``), else as they are."""
+    if not are_small(images):
+        return images
+    try:
+        return as_tensor_images(images)
+    except DataError:
+        # A file of another size, or one that does not decode: reading them one by one copes, or names it.
+        return images
 
 
 def _open(entry: Path, count: int) -> tuple[UInt8[Tensor, "n h w 3"], str] | None:

@@ -22,7 +22,8 @@ MAX_PIXELS = 89_478_485
 class Preprocessing:
     """Resize the shorter side to ``resize``, crop the central ``size`` × ``size``, then (x / 255 - mean) / std.
 
-    ``mean`` and ``std`` are per RGB channel, of values in 0…1. Equal settings compare and hash equal.
+    With ``squash`` both sides become ``resize``, whatever their proportion. ``mean`` and ``std`` are per RGB channel,
+    of values in 0…1. Equal settings compare and hash equal.
     """
 
     mean: tuple[float, ...]
@@ -30,6 +31,7 @@ class Preprocessing:
     size: int
     resize: int
     interpolation: Interpolation = "bilinear"
+    squash: bool = False
 
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3:
@@ -47,18 +49,21 @@ class Preprocessing:
         """The recipe in one line."""
         crop = f"{self.size} px" if self.resize == self.size else f"{self.size} px of {self.resize}"
         mean, std = (", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
-        return f"{crop}, {self.interpolation}, mean {mean}, std {std}"
+        return f"{crop}{', squashed' if self.squash else ''}, {self.interpolation}, mean {mean}, std {std}"
 
     @classmethod
     def of(cls, weights: WeightsSpec) -> Preprocessing:
         """The preprocessing these weights were trained with."""
         resize = weights.size if weights.resize is None else weights.resize
         mean, std = tuple(map(float, weights.mean)), tuple(map(float, weights.std))
-        return cls(mean, std, weights.size, resize, weights.interpolation)
+        return cls(mean, std, weights.size, resize, weights.interpolation, weights.squash)
 
     def identity(self) -> dict[str, Any]:
         """The settings as JSON-ready data, for cache keys and run files."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        settings = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if not self.squash:  # as files have it that are older than the word
+            del settings["squash"]
+        return settings
 
     @property
     def nbytes(self) -> int:
@@ -66,7 +71,9 @@ class Preprocessing:
         return 3 * self.size * self.size
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width after the shorter side has become ``resize`` (torchvision's rounding)."""
+        """Height and width after the shorter side, or both, have become ``resize`` (torchvision's rounding)."""
+        if self.squash:
+            return self.resize, self.resize
         shorter, longer = sorted((height, width))
         if shorter < 1 or self.resize * self.resize * longer // shorter > MAX_PIXELS:
             raise DataError(

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -99,7 +100,7 @@ def _within(value: Any) -> Iterator[Any]:
         yield from (value.func, *value.args, *value.keywords.values())
     elif isinstance(value, list | tuple | set | frozenset):
         yield from value
-    elif isinstance(value, dict):
+    elif type(value) in (dict, OrderedDict):  # others may make what they hold only when they are asked
         yield from value.values()
     elif isinstance(value, ModuleType) and value.__name__.partition(".")[0] not in _GIVEN:
         yield from (part for part in vars(value).values() if getattr(part, "__module__", None) == value.__name__)

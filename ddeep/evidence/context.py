@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..networks.device import CPU
 from ..networks.head import Head
-from ..networks.layer import Layer
+from ..networks.layer import Layer, maps_of, pool_responses
+from ..statistics.batch import ResponseBatch
+from ..statistics.statistic import Statistic
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,36 @@ class Context:
         if self.layer is None or self.run_test is None:
             raise ConfigError("This runs the network over the test split, which is not at hand here.")
         return self.layer, self.run_test
+
+    def gather_test(self, statistics: Sequence[Statistic], classes: int) -> None:
+        """Gather ``statistics`` over the test split in one more pass: those that depend on a selection, for instance.
+
+        Raises ConfigError where the network or its images are not at hand, and for one that reads more than responses
+        and maps.
+        """
+        layer, run = self.needed_run()
+        looks = {extra for statistic in statistics for extra in statistic.extras}
+        if names := sorted(extra for extra in looks if isinstance(extra, str)):
+            raise ConfigError(
+                f"Another pass gives responses and maps, not {names[0]}: declare the statistic in `needs`."
+            )
+        seen: list[ResponseBatch] = []
+
+        def visit(output: Tensor, labels: Tensor, indices: Tensor) -> None:
+            maps = maps_of(output, layer)
+            looked = {look: look(maps) for look in looks if not isinstance(look, str)}
+            seen[:] = [ResponseBatch(pool_responses(output, layer), labels, indices, looked=looked)]
+
+        started = False
+        for _ in run(visit):
+            batch = seen.pop()  # of the layer's last call
+            for statistic in statistics:
+                if not started:
+                    statistic.start(classes, batch.responses.shape[1], batch.responses.device)
+                statistic.update(batch)
+            started = True
+        for statistic in statistics:
+            statistic.to_cpu()
 
     def generator(self) -> torch.Generator:
         """A generator freshly seeded with ``seed``."""

@@ -177,8 +177,8 @@ class Explainer:
     def _label_of(self, path: Path) -> int | None:
         """The class of a file: the dataset's label if it is one of its files, else the folder that bears its name."""
         for split, images in self.subject.images.items():
-            if isinstance(images, FileImages) and path in images.files:
-                return int(self.subject.labels(split)[list(images.files).index(path)])
+            if isinstance(images, FileImages) and (at := images.place_of(path)) is not None:
+                return int(self.subject.labels(split)[at])
         parent = path.absolute().parent.name
         return self.subject.classes.index(parent) if parent in self.subject.classes else None
 

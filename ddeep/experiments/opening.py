@@ -18,6 +18,7 @@ from ..heads.penalty import fit
 from ..networks.device import resolve_device
 from ..networks.head import Head
 from ..networks.network import load_network, response_network
+from ..networks.outputs import with_names
 from ..provenance import provenance
 from ..registry.registry import registry
 from ..registry.specs import DatasetSpec, resolve
@@ -62,6 +63,7 @@ def build_subject(config: SubjectConfig, device: torch.device) -> Subject:
         head=config.head,
     )
     console.note(f"Images: {network.recipe_line}.")
+    images = {split: with_names(one, network.classes) for split, one in images.items()}
     return Subject(network, images, device, config.precision, config.batch_size, config.skip_bad_images, dataset)
 
 

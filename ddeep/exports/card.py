@@ -39,6 +39,7 @@ def model_card(facts: Mapping[str, Any], file: Path) -> str:
     )
     figures = "\n".join(f"| {name} | {value:.2f} |" for name, value in facts["accuracy"].items() if value is not None)
     hashes = "\n".join(f"- {name}: `{value}`" for name, value in facts["hashes"].items())
+    sides = "both sides" if preprocessing.get("squash") else "the shorter side"
     return f"""# {facts["model"]} on {facts["dataset"]}, decomposed
 
 Every class sees only its own filters of `{facts["layer"]}`, chosen by `{facts["strategy"]}` (k = {facts["k"]}).
@@ -49,7 +50,7 @@ Every class sees only its own filters of `{facts["layer"]}`, chosen by `{facts["
 
 ## Input and output
 
-Images: the shorter side resized to {preprocessing["resize"]} ({preprocessing["interpolation"]}), the central
+Images: {sides} resized to {preprocessing["resize"]} ({preprocessing["interpolation"]}), the central
 {preprocessing["size"]} × {preprocessing["size"]} cropped. The network takes {takes}
 
 It gives {len(classes)} logits, in this order: {", ".join(classes)}.

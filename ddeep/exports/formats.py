@@ -17,6 +17,7 @@ from ..errors import ConfigError
 from ..files.atomic import written_whole
 from ..files.json import json_text
 from ..files.tensors import write_tensors
+from ..networks.logits import read_logits
 
 Format = Literal["safetensors", "pt2", "onnx"]
 SUFFIX: dict[Format, str] = {"safetensors": ".safetensors", "pt2": ".pt2", "onnx": ".onnx"}
@@ -41,6 +42,7 @@ def write_network(
         write_tensors(module.state_dict(), path, {FACTS: json.dumps(json.loads(json_text(facts)))})
         return None
     write: Callable[[Path], None]
+    module = _giving_logits(module, example)
     program = _exported(module, example)
     if kind == "pt2":
 
@@ -63,6 +65,22 @@ def write_network(
                 f"{TOLERANCE:.0e}: it is not written. Try another --to."
             )
     return difference
+
+
+class LogitsAlone(nn.Module):
+    """A network that returns more than its logits, or names them, without all else."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> Tensor:
+        return read_logits(self.module(images))
+
+
+def _giving_logits(module: nn.Module, example: Tensor) -> nn.Module:
+    with torch.no_grad():
+        return module if isinstance(module(example), Tensor) else LogitsAlone(module).eval()
 
 
 def check_onnx(opset: int = OPSET) -> None:

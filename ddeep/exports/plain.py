@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..data.preprocessing import Preprocessing
 from ..networks.copies import copy_of
 from ..networks.head import Head, get_head
+from ..networks.logits import read_logits
 from .cost import median_seconds
 
 HeadLayout = Literal["dense", "gathered"]
@@ -65,8 +66,7 @@ class FromPixels(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits from ``pixels``."""
         images = pixels.permute(0, 3, 1, 2).to(torch.float32) / 255
-        logits: Tensor = self.module((images - self.mean) / self.std)
-        return logits
+        return read_logits(self.module((images - self.mean) / self.std))
 
 
 def measure_head(weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"], batch: int = 64) -> dict[str, Any]:

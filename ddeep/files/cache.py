@@ -20,6 +20,8 @@ PARTS = {
     "passes": re.compile(r"[0-9a-f]{32}(\.[0-9a-f]{12})?"),
     "datasets": re.compile(r"\w+-pillow-[\w.+-]+\.npy"),
     "contents": re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\.safetensors"),
+    "streams": re.compile(r"[0-9a-f]{32}\.pictures"),
+    "indexes": re.compile(r"[0-9a-f]{32}\.safetensors"),
 }
 _INSIDE = re.compile(
     r"about\.json|responses\.npy|(state|probe)\.safetensors|[0-9a-f]{16}\.npy|\w+-[0-9a-f]{16}\.safetensors"
@@ -105,7 +107,7 @@ def clear_cache() -> Cleared:
     for unfinished in entries("passes"):
         size = size_of(unfinished)
         cleared.freed += size if remove_dead(unfinished) else 0
-    for name in ("responses", "datasets", "contents"):
+    for name in ("responses", "datasets", "contents", "streams", "indexes"):
         if not (root / name).is_symlink():
             _clear(root / name, PARTS[name], cleared)
     return cleared

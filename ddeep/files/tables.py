@@ -26,13 +26,17 @@ class Tabular:
         """The table."""
         raise NotImplementedError(f"{type(self).__name__} must say what table it is: define `table`.")
 
+    def numbers(self) -> Table:
+        """The table for further work, where that on the screen is rounded and shortened."""
+        return self.table()
+
     def to_pandas(self) -> Any:
         """The table as a ``pandas.DataFrame``. Raises ConfigError where pandas is not installed."""
         try:
             import pandas
         except ImportError:
             raise ConfigError("Frames need pandas: pip install 'ddeep[notebook]'.") from None
-        _, columns, rows = self.table()
+        _, columns, rows = self.numbers()
         return pandas.DataFrame([list(row) for row in rows], columns=list(columns))
 
     def _repr_html_(self) -> str:

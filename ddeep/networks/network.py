@@ -20,6 +20,7 @@ from ..registry.specs import Interpolation, ModelSpec, WeightsSpec, resolve
 from .anatomy import find_anatomy, get_layers
 from .head import Head, set_head
 from .layer import Layer
+from .outputs import name_outputs
 from .recipe_beside import recipe_beside
 from .state_dicts import check_state_dict
 from .trace import Recording
@@ -138,7 +139,7 @@ def load_network(
         preprocessing=recipe,
         weights=label,
         weights_hash=weights_hash(state),
-        classes=_outputs(images, chosen, outputs, label),
+        classes=name_outputs(images.classes, outputs, (chosen and chosen.classes) or (), label),
         k=spec.k,
         final=final,
         learned={**published, **learned},
@@ -161,9 +162,9 @@ def choose_weights(spec: ModelSpec, dataset: str, data_dir: Path, given: str | N
     named = {weights.name: weights for weights in spec.weights}
     if given is not None:
         return None if given not in named or Path(given).is_file() else named[given]
-    suited = [weights for weights in spec.weights if weights.dataset == dataset]
+    suited = [weights for weights in spec.weights if weights.dataset in (dataset, None)]
     if not suited:
-        known = ", ".join(sorted({w.dataset for w in spec.weights})) or "no dataset"
+        known = ", ".join(sorted({str(w.dataset) for w in spec.weights})) or "no dataset"
         raise WeightsError(
             f"{spec.name} has no weights for the dataset {dataset!r} (it has some for {known}). Give your own with "
             f"--weights FILE, or train some: ddeep train --model {spec.name} --dataset {dataset}"
@@ -193,7 +194,7 @@ def _recipe_for_file(
     std: Sequence[float] | None,
     size: int | None,
 ) -> Preprocessing:
-    known = [weights for weights in spec.weights if weights.dataset == dataset] or list(spec.weights)
+    known = [weights for weights in spec.weights if weights.dataset in (dataset, None)] or list(spec.weights)
     if known:
         return Preprocessing.of(known[0])
     if mean is None or std is None:
@@ -204,20 +205,6 @@ def _recipe_for_file(
     if size is None:
         size = min(images.pixels.shape[1:3]) if isinstance(images, TensorImages) else _SIDE
     return Preprocessing(tuple(mean), tuple(std), size, size)
-
-
-def _outputs(images: Images, weights: WeightsSpec | None, outputs: int, label: str) -> tuple[str, ...]:
-    """Names of the network's outputs; an error where the dataset's classes are others."""
-    names = weights.classes if weights is not None and weights.classes else images.classes
-    if len(names) != outputs:
-        raise DataError(
-            f"The dataset has {len(images.classes)} classes, but the weights {label!r} are for {outputs}. "
-            "Choose a dataset with the classes the weights were trained on, or other weights."
-        )
-    strangers = sorted(set(images.classes) - set(names))
-    if strangers:
-        raise DataError(f"The dataset's class {strangers[0]!r} is not among the {outputs} outputs of {label!r}.")
-    return tuple(names)
 
 
 def with_parts(network: Network, recording: Recording) -> Network:

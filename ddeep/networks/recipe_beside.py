@@ -43,16 +43,19 @@ def _timm(document: Mapping[str, Any]) -> Preprocessing | None:
         return None
     size = _side(given["input_size"][-1])
     resize = _side(int(size / float(given.get("crop_pct") or 1)))
-    return _recipe(given["mean"], given["std"], size, resize, given.get("interpolation") or "bilinear")
+    squash = given.get("crop_mode") == "squash"
+    return _recipe(given["mean"], given["std"], size, resize, given.get("interpolation") or "bilinear", squash)
 
 
 def _hugging_face(document: Mapping[str, Any]) -> Preprocessing | None:
-    """``transformers``' image processor: resize the short side, crop if it says so."""
+    """``transformers``' image processor: resize the short side, or both where it names both; crop if it says so."""
     if not {"image_mean", "image_std", "size"} <= document.keys():
         return None
     resize = _side(document["size"])
     size = _side(document["crop_size"]) if document.get("do_center_crop") else resize
-    return _recipe(document["image_mean"], document["image_std"], size, resize, _RESAMPLE[document.get("resample", 2)])
+    squash = isinstance(document["size"], Mapping) and "height" in document["size"]
+    mode = _RESAMPLE[document.get("resample", 2)]
+    return _recipe(document["image_mean"], document["image_std"], size, resize, mode, squash)
 
 
 def _side(given: Any) -> int:
@@ -67,5 +70,6 @@ def _side(given: Any) -> int:
     return given
 
 
-def _recipe(mean: Any, std: Any, size: int, resize: int, interpolation: Any) -> Preprocessing:
-    return Preprocessing(tuple(map(float, mean)), tuple(map(float, std)), size, max(size, resize), interpolation)
+def _recipe(mean: Any, std: Any, size: int, resize: int, interpolation: Any, squash: bool) -> Preprocessing:
+    mean, std = tuple(map(float, mean)), tuple(map(float, std))
+    return Preprocessing(mean, std, size, max(size, resize), interpolation, squash)

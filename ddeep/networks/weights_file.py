@@ -61,6 +61,7 @@ class _Recipe(BaseModel):
     size: int = Field(ge=1, le=MOST_SIDE)
     resize: int = Field(ge=1, le=MOST_SIDE)
     interpolation: Interpolation
+    squash: bool = False
 
 
 class _Facts(BaseModel):

@@ -17,6 +17,7 @@ from ..errors import PluginError, suggestion
 from ..interrupts import noticed_interrupts
 from . import hookspecs
 from .specs import (
+    DatasetFamily,
     DatasetSpec,
     Interpolation,
     MetricSpec,
@@ -37,7 +38,7 @@ BLOCK_VARIABLE = "DDEEP_BLOCK"
 # What may be yielded, by the plural word that names the hook (``ddeep_<word>``) and the registry's mapping.
 SPEC_TYPES: dict[str, tuple[type[Spec], ...]] = {
     "models": (ModelSpec, ModelFamily),
-    "datasets": (DatasetSpec,),
+    "datasets": (DatasetSpec, DatasetFamily),
     "strategies": (StrategySpec,),
     "metrics": (MetricSpec,),
     "regularizers": (RegularizerSpec,),

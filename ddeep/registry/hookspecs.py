@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from .specs import DatasetSpec, MetricSpec, ModelFamily, ModelSpec, RegularizerSpec, StrategySpec
+from .specs import DatasetFamily, DatasetSpec, MetricSpec, ModelFamily, ModelSpec, RegularizerSpec, StrategySpec
 
 PROJECT = "ddeep"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -20,8 +20,8 @@ def ddeep_models() -> Iterable[ModelSpec | ModelFamily]:
 
 
 @hookspec
-def ddeep_datasets() -> Iterable[DatasetSpec]:
-    """Yield datasets of labelled images."""
+def ddeep_datasets() -> Iterable[DatasetSpec | DatasetFamily]:
+    """Yield datasets of labelled images, or whole families of them."""
     raise AssertionError("a hook specification is never called")
 
 

@@ -22,7 +22,17 @@ from .discovery import (
     normalized,
 )
 from .own_code import is_own_code, own_model
-from .specs import DatasetSpec, MetricSpec, ModelFamily, ModelSpec, RegularizerSpec, Spec, StrategySpec, resolve
+from .specs import (
+    DatasetFamily,
+    DatasetSpec,
+    MetricSpec,
+    ModelFamily,
+    ModelSpec,
+    RegularizerSpec,
+    Spec,
+    StrategySpec,
+    resolve,
+)
 
 __all__ = ["Catalog", "PluginRecord", "PluginWarning", "Registry", "registry"]
 
@@ -95,7 +105,7 @@ class Registry:
     """Everything the plugins provide. ``registry()`` gives the process's own."""
 
     models: Catalog[ModelSpec | ModelFamily]
-    datasets: Catalog[DatasetSpec]
+    datasets: Catalog[DatasetSpec | DatasetFamily]
     strategies: Catalog[StrategySpec]
     metrics: Catalog[MetricSpec]
     regularizers: Catalog[RegularizerSpec]
@@ -140,15 +150,20 @@ class Registry:
     @overload
     def find(self, kind: Literal["regularizer"], name: str) -> RegularizerSpec: ...
     def find(self, kind: str, name: str) -> Spec:
-        """The spec of that name, ``"timm/resnet18"`` through the family ``timm``, ``"FILE.py:NAME"`` of one's own code.
+        """The spec of that name, ``"timm/resnet18"`` through the family ``timm``, ``"FILE.py:NAME"`` of one's own code,
+        ``"wds:PATTERN"`` through the family of datasets ``wds``.
 
         Raises PluginError where nobody or more than one plugin provides it.
         """
         catalog = self.catalog(_PLURALS[kind])
         if kind == "model" and name not in catalog and is_own_code(name):
             return own_model(name)
+        if kind == "dataset" and name not in catalog:
+            return self._dataset(name)
         prefix, slash, member = name.partition("/")
         spec = catalog.get(prefix if slash else name)
+        if isinstance(spec, DatasetFamily):
+            raise PluginError(f"{spec.name!r} is a family of datasets: name one of them, as {spec.name}:<place>.")
         if isinstance(spec, ModelFamily) and member:
             return self._member(spec, member)
         if isinstance(spec, ModelFamily):
@@ -158,6 +173,20 @@ class Registry:
             )
         if spec is None or slash:
             return self._unknown(kind, name, list(catalog))
+        return spec
+
+    def _dataset(self, name: str) -> DatasetSpec:
+        """One of a family: ``family:place``."""
+        prefix, _, place = name.partition(":")
+        family = self.datasets.get(prefix)
+        if not isinstance(family, DatasetFamily) or not place:
+            return cast(DatasetSpec, self._unknown("dataset", name, list(self.datasets)))
+        spec = resolve(family.resolve)(place)
+        if not isinstance(spec, DatasetSpec):
+            provider = self.datasets.provider(prefix)
+            raise PluginError(
+                f"The family {prefix!r} of {provider} resolved {place!r} to {type(spec).__name__}, not DatasetSpec."
+            )
         return spec
 
     def _member(self, family: ModelFamily, member: str) -> ModelSpec:

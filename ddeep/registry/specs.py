@@ -57,15 +57,17 @@ class WeightsSpec(Spec):
     ``state`` a callable returning a state dict, for weights that travel inside another library.
     ``filename`` is what the file is called under ``data/weights/``, looked for there before any download.
     ``size`` is the side the network sees, ``resize`` the shorter side before the central crop (default: ``size``
-    for images of any shape). ``classes`` gives the order of the outputs where it is not the dataset's own.
+    for images of any shape), or with ``squash`` both sides. ``classes`` gives the order of the outputs where it is not
+    the dataset's own. Without ``dataset`` the weights are for any whose classes theirs are.
     """
 
-    dataset: str = field(kw_only=True)
+    dataset: str | None = field(default=None, kw_only=True)
     mean: tuple[float, ...] = field(kw_only=True)
     std: tuple[float, ...] = field(kw_only=True)
     size: int = field(kw_only=True)
     resize: int | None = field(default=None, kw_only=True)
     interpolation: Interpolation = field(default="bilinear", kw_only=True)
+    squash: bool = field(default=False, kw_only=True)
     file: str | None = field(default=None, kw_only=True)
     url: str | None = field(default=None, kw_only=True)
     sha256: str | None = field(default=None, kw_only=True)
@@ -120,6 +122,16 @@ class DatasetSpec(Spec):
     num_classes: int | None = field(default=None, kw_only=True)
     flip: bool = field(default=True, kw_only=True)
     ordered_by_user: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True)
+class DatasetFamily(Spec):
+    """Datasets that a format or a place provides, each named by where it is: ``name:<place>``, a path for one.
+
+    ``resolve(place)`` returns the DatasetSpec of one of them; what is wrong with the place may wait until it is opened.
+    """
+
+    resolve: Reference = field(kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,14 @@ def save(plot: Plot, folder: Path) -> list[Path]:
     return paths
 
 
+def as_png(plot: Plot, dpi: int = 100) -> bytes:
+    """The figure as a PNG, for a notebook."""
+    drawn = io.BytesIO()
+    with style():
+        plot.figure.savefig(drawn, format="png", dpi=dpi, facecolor="white", metadata=_METADATA["png"])
+    return drawn.getvalue()
+
+
 def inline_svg(plot: Plot) -> str:
     """The figure as an ``<svg>`` element for a page that defines the colours' custom properties."""
     drawn = io.StringIO()

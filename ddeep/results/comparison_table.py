@@ -195,11 +195,17 @@ def csv_of(document: dict[str, Any]) -> str:
     """One line for each row with every field; an interval takes two columns, its ends."""
     text = io.StringIO()
     writer = csv.writer(text)
-    fields = [*FIELDS, *(column.field for column in metric_columns(document))]
-    writer.writerow([name for field in fields for name in _names(field)])
-    for row in document["rows"]:
-        writer.writerow([value for field in fields for value in _values(field, row.get(field))])
+    columns, rows = numbers_of(document)
+    writer.writerow(columns)
+    writer.writerows(rows)
     return text.getvalue()
+
+
+def numbers_of(document: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of all figures, as numbers."""
+    fields = [*FIELDS, *(column.field for column in metric_columns(document))]
+    rows = [[value for field in fields for value in _values(field, row.get(field))] for row in document["rows"]]
+    return [name for field in fields for name in _names(field)], rows
 
 
 def _names(field: str) -> Sequence[str]:

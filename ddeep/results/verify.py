@@ -18,6 +18,7 @@ from ..errors import DataError, DdeepError
 from ..evidence.response_cache import check_entry
 from ..evidence.shards import read_facts
 from ..files.cache import MARKER, PARTS, entries_in
+from ..files.index import check_index
 from ..files.json import read_object
 from ..files.paths import cache_root
 from ..files.sealed import check_files, read_sealed
@@ -120,7 +121,12 @@ def _verify_shard(folder: Path) -> Verdict:
 
 
 def _verify_cache(root: Path) -> Iterator[Verdict]:
-    checks = {"responses": check_entry, "datasets": check_converted, "contents": read_table}
+    checks = {
+        "responses": check_entry,
+        "datasets": check_converted,
+        "contents": read_table,
+        "indexes": check_index,
+    }
     for part, check in checks.items():
         for path in entries_in(root / part, PARTS[part]):
             try:

@@ -14,7 +14,7 @@ from unittest import SkipTest
 from ..errors import DdeepError, PluginError, suggestion
 from ..registry.discovery import SPEC_TYPES, PluginRecord, normalized
 from ..registry.registry import registry
-from ..registry.specs import ModelFamily, Spec, resolve, takes_reference
+from ..registry.specs import DatasetFamily, ModelFamily, Spec, resolve, takes_reference
 
 S = TypeVar("S", bound=Spec)
 
@@ -116,7 +116,7 @@ def _promises(kind: str, spec: Spec) -> Iterator[Promise[Any]]:
     yield Promise("its metadata is complete", _metadata)
     yield Promise("its functions can be imported", _references)
     module = import_module(f"{__package__}.{kind}")
-    yield from module.FAMILY if isinstance(spec, ModelFamily) else module.PROMISES
+    yield from module.FAMILY if isinstance(spec, ModelFamily | DatasetFamily) else module.PROMISES
 
 
 def _metadata(spec: Spec, _data_dir: Path) -> None:

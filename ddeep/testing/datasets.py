@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 import torch
 
 from ..data.images import FileImages, Images, TensorImages
+from ..data.pictures import open_picture
 from ..errors import DdeepError
-from ..registry.specs import DatasetSpec, resolve
+from ..registry.specs import DatasetFamily, DatasetSpec, resolve
 from .contract import Promise, Unchecked, broken_unless
 
 _SPLITS = ("train", "test")
@@ -40,10 +41,18 @@ def _opens(spec: DatasetSpec, data_dir: Path) -> None:
         else:
             assert isinstance(images, FileImages)
             broken_unless(
-                len(images.files) == len(images.labels) and Path(images.files[0]).is_file(),
+                len(images.files) == len(images.labels) and _opens_first(images),
                 f"{split} has {len(images.files)} files for {len(images.labels)} labels, or they do not exist",
-                "give the path of one existing file for each label",
+                "give the path of one existing file, or a picture that can be opened, for each label",
             )
+
+
+def _opens_first(images: FileImages) -> bool:
+    try:
+        with open_picture(images.files[0]):
+            return True
+    except OSError:
+        return False
 
 
 def _labels_fit(spec: DatasetSpec, data_dir: Path) -> None:
@@ -102,6 +111,24 @@ def _misses_its_files_clearly(spec: DatasetSpec, _data_dir: Path) -> None:
             )
 
 
+def _says_what_is_not_there(family: DatasetFamily, _data_dir: Path) -> None:
+    place = "no-such-place"
+    with TemporaryDirectory() as empty:
+        try:
+            resolve(resolve(family.resolve)(place).open)(Path(empty), "test")
+        except DdeepError as error:
+            broken_unless(
+                place in str(error), f"Of {place!r} it says: {error}", "name what was looked for and what it should be"
+            )
+            return
+        except Exception as error:
+            broken_unless(
+                False, f"{place!r} fails with {type(error).__name__}: {error}", "raise ddeep.errors.DataError"
+            )
+        broken_unless(False, f"{place!r} opened, though there is no such place", "raise ddeep.errors.DataError")
+
+
+FAMILY = [Promise("what is not there is a clear error", _says_what_is_not_there)]
 PROMISES = [
     Promise("it opens to images", _opens),
     Promise("its labels fit its classes", _labels_fit),

@@ -162,7 +162,9 @@ def _loads_its_weights(spec: ModelSpec, data_dir: Path) -> None:
     if not present:
         raise Unchecked(f"No weights of {spec.name!r} are at hand under {data_dir}/weights.")
     for weights in present:
-        outputs = weights.num_classes or registry().find("dataset", weights.dataset).num_classes
+        outputs = weights.num_classes
+        if not outputs and weights.dataset is not None:
+            outputs = registry().find("dataset", weights.dataset).num_classes
         broken_unless(outputs, f"How many classes the weights {weights.name!r} are for is not said", "give num_classes")
         module = resolve(spec.build)(outputs).eval()
         load_strictly(module, load_weights(weights, data_dir), weights.name)
@@ -184,10 +186,12 @@ def _at_hand(weights: WeightsSpec, data_dir: Path) -> bool:
 def _resolves_lazily(family: ModelFamily, _data_dir: Path) -> None:
     names = list(resolve(family.names)())
     broken_unless(
-        names and all(isinstance(name, str) for name in names) and len(set(names)) == len(names),
-        "`names` returned no names, the same one twice, or something else than text",
+        all(isinstance(name, str) for name in names) and len(set(names)) == len(names),
+        "`names` returned the same one twice, or something else than text",
         "return a list of names without the prefix",
     )
+    if not names:
+        raise Unchecked(f"`names` of {family.name!r} lists none here: its models are named by where they are.")
     for name in (names[0], names[-1]):
         spec = registry().find("model", f"{family.name}/{name}")
         broken_unless(

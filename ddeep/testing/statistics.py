@@ -37,6 +37,7 @@ def check_statistics(make: Callable[[], Iterable[Statistic]]) -> None:
 
 def _check_one(statistic: Statistic) -> None:
     name = type(statistic).__name__
+    _check_looks(statistic)
     whole, first, second = (_gathered(statistic, *rows) for rows in ((0, 32), (0, 20), (20, 32)))
     first.merge(second)
     broken_unless(
@@ -58,6 +59,19 @@ def _check_one(statistic: Statistic) -> None:
         f"{name} takes {taken} bytes after some images, but {planned} when it starts",
         "let `start` allocate all that `update` fills, by C, K and its own parameters: so memory is refused in time",
     )
+
+
+def _check_looks(statistic: Statistic) -> None:
+    maps = torch.rand(_IMAGES, _FILTERS, 9, generator=torch.Generator().manual_seed(1))
+    for look in statistic.extras:
+        if isinstance(look, str):
+            continue
+        whole, parts = look(maps.clone()), [look(part.clone()) for part in torch.split(maps, 20)]
+        broken_unless(
+            len(whole) == _IMAGES and torch.allclose(whole, torch.cat(parts), rtol=1e-6),
+            f"What {look.__name__} makes of {_IMAGES} images' maps is {tuple(whole.shape)}, or depends on their batch",
+            "return one row for each image (N, …), made of its own maps alone",
+        )
 
 
 def _gathered(like: Statistic, start: int, stop: int) -> Any:

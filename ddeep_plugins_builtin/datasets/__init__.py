@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ddeep import DatasetSpec, hookimpl
+from ddeep import DatasetFamily, DatasetSpec, hookimpl
 
 _HERE = __name__
 
 
 @hookimpl
-def ddeep_datasets() -> Iterator[DatasetSpec]:
+def ddeep_datasets() -> Iterator[DatasetSpec | DatasetFamily]:
     """Yield the built-in datasets."""
     yield DatasetSpec(
         "digits",
@@ -53,4 +53,16 @@ def ddeep_datasets() -> Iterator[DatasetSpec]:
         ordered_by_user=True,
         summary="Your own images: train/<class>/* and test/<class>/* (or val/<class>/*) in the data folder",
         source="class folders, the layout of torchvision.datasets.ImageFolder",
+    )
+    yield DatasetFamily(
+        "wds",
+        resolve=f"{_HERE}.shards:spec",
+        summary="Tar shards with .jpg/.png and .cls/.json, as they are: wds:FOLDER, wds:'shards/{train,val}-*.tar'",
+        source="the layout of WebDataset, github.com/webdataset/webdataset",
+    )
+    yield DatasetFamily(
+        "hf",
+        resolve=f"{_HERE}.hugging_face:spec",
+        summary="Datasets of Hugging Face, hf:FOLDER (save_to_disk, parquet, images with metadata) or hf:OWNER/NAME",
+        source="Lhoest et al., Datasets: a community library, EMNLP 2021",
     )

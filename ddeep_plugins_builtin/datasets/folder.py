@@ -7,11 +7,9 @@ from pathlib import Path
 
 from ddeep.plugin import (
     DataError,
-    FileImages,
     Images,
-    are_small,
-    as_tensor_images,
     class_folders,
+    in_memory_if_small,
     open_class_folders,
     read_classes,
     require_classes,
@@ -31,11 +29,11 @@ def open_folder(data_dir: Path, split: str, classes: Sequence[str] | None = None
         raise DataError(f"There is no folder {train}. Put images into {train}/<class>/ and {data_dir}/test/<class>/.")
     listed = classes or read_classes(data_dir / "classes.txt")
     if split == "train":
-        return _in_memory_if_small(open_class_folders(train, listed))
+        return in_memory_if_small(open_class_folders(train, listed))
     test = _test_folder(data_dir)
     known = listed or class_folders(train)
     require_classes(test, known, str(train), all_of_them=False)
-    return _in_memory_if_small(open_class_folders(test, known))
+    return in_memory_if_small(open_class_folders(test, known))
 
 
 def _test_folder(data_dir: Path) -> Path:
@@ -45,13 +43,3 @@ def _test_folder(data_dir: Path) -> Path:
         if folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir()):
             return folder
     raise DataError(f"{data_dir} has train/ but no images to test on. Put them into {data_dir}/test/<class>/.")
-
-
-def _in_memory_if_small(images: FileImages) -> Images:
-    if not are_small(images):
-        return images
-    try:
-        return as_tensor_images(images)
-    except DataError:
-        # A file of another size, or one that does not decode: reading them one by one copes, or names it.
-        return images

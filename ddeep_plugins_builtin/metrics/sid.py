@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.plugin import Context, Selection, SplitEvidence
+from ddeep.plugin import Context, ResponseBatch, Selection, SplitEvidence, Statistic, accumulator, exact_device
 
 LEAST = 1e-5  # mean |activation| below which a map counts as that dark
 
 
-def diversity(maps: Float[Tensor, "n k p"]) -> Float[Tensor, " n"]:
-    """(1/k) Σ_p max_j s_jp, s_j = softmax over positions of m_j / mean|m_j|: 1/k (one place) to 1 (k places)."""
-    scaled = maps.double() / maps.double().abs().mean(-1, keepdim=True).clamp(min=LEAST)
-    return scaled.softmax(-1).amax(1).sum(-1) / maps.shape[1]
+def shares(maps: Float[Tensor, "n k p"]) -> Float[Tensor, "n k p"]:
+    """Of every map, softmax over positions of m / max(LEAST, mean |m|): how much of it is where."""
+    return (maps / maps.abs().mean(-1, keepdim=True).clamp(min=LEAST)).softmax(-1)
+
+
+@dataclass(unsafe_hash=True)
+class Diversity(Statistic):
+    """By class, the sum over its images of (1/k) Σ_p max_j s_jp, j over the class's ``filters``; and its images."""
+
+    extras: ClassVar[frozenset[str | Callable[[Tensor], Tensor]]] = frozenset({shares})
+    filters: tuple[tuple[int, ...], ...]
+    sums: Float[Tensor, " c"] = accumulator()
+    images: Int64[Tensor, " c"] = accumulator()
+
+    def start(self, classes: int, filters: int, device: torch.device | str) -> None:  # noqa: ARG002
+        self.sums = torch.zeros(classes, dtype=torch.float64, device=exact_device(device))
+        self.images = torch.zeros(classes, dtype=torch.int64, device=exact_device(device))
+
+    def update(self, batch: ResponseBatch) -> None:
+        several = batch.looked[shares].shape[-1] > 1
+        for c in batch.labels.unique().tolist() if several else ():
+            own = batch.looked[shares][batch.labels == c][:, list(self.filters[c])]
+            if own.shape[1]:
+                self.sums[c] += (own.amax(1).double().sum() / own.shape[1]).to(self.sums.device)
+                self.images[c] += len(own)
 
 
 def measure(evidence: SplitEvidence, selection: Selection | None, context: Context) -> dict[str, Any]:
@@ -35,35 +57,12 @@ def measure(evidence: SplitEvidence, selection: Selection | None, context: Conte
 
 def measure_all(evidence: SplitEvidence, selections: Sequence[Selection], context: Context) -> list[dict[str, Any]]:
     """Of every selection, all in one run."""
-    layer, run = context.needed_run()
-    classes = evidence.train.classes
-    wanted = [tuple(dict.fromkeys(tuple(one.filters[c]) for one in selections)) for c in range(classes)]
-    totals: dict[tuple[int, tuple[int, ...]], float] = {}
-    images = torch.zeros(classes, dtype=torch.int64)
-    seen: list[tuple[dict[tuple[int, tuple[int, ...]], float], Tensor]] = []
-
-    def look(output: Tensor, labels: Tensor, indices: Tensor) -> None:  # noqa: ARG001
-        axis = layer.filter_axis(output)
-        maps = output.movedim(axis, 1).reshape(len(output), output.shape[axis], -1).float().cpu()
-        own, found = labels.cpu(), {}
-        for c in own.unique().tolist() if maps.shape[2] > 1 else []:
-            here = maps[own == c]
-            found.update({(c, j): diversity(here[:, list(j)]).sum().item() for j in wanted[c] if j})
-        seen[:] = [(found, own.bincount(minlength=classes))]
-
-    for _ in run(look):
-        found, counts = seen.pop()  # of the layer's last call
-        images += counts
-        for at, value in found.items():
-            totals[at] = totals.get(at, 0.0) + value
-    return [_figure(one, totals, images.tolist()) for one in selections]
+    found = {one.filters: Diversity(one.filters) for one in selections}
+    context.gather_test(list(found.values()), evidence.train.classes)
+    return [_figure(found[one.filters]) for one in selections]
 
 
-def _figure(
-    selection: Selection, totals: dict[tuple[int, tuple[int, ...]], float], images: list[int]
-) -> dict[str, Any]:
-    keys = [(c, tuple(filters)) for c, filters in enumerate(selection.filters)]
-    per_class = [totals[at] / images[at[0]] if at in totals else None for at in keys]
-    counted = sum(images[at[0]] for at in keys if at in totals)
-    mean = sum(totals[at] for at in keys if at in totals) / counted if counted else None
-    return {"mean": mean, "per_class": per_class}
+def _figure(found: Diversity) -> dict[str, Any]:
+    total, images = found.sums, found.images
+    per_class = [t / n if n else None for t, n in zip(total.tolist(), images.tolist(), strict=True)]
+    return {"mean": (total.sum() / images.sum()).item() if images.any() else None, "per_class": per_class}

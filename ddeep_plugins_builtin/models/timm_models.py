@@ -14,6 +14,7 @@ from torch.nn import ModuleList
 
 from ddeep.plugin import Interpolation, ModelSpec, WeightsError, WeightsSpec, load_strictly, offline
 
+from . import timm_folders
 from .one_head import with_one_linear_head
 
 _INTERPOLATIONS: dict[str, Interpolation] = {"bicubic": "bicubic", "bilinear": "bilinear", "nearest": "nearest"}
@@ -28,8 +29,11 @@ def names() -> list[str]:
 def spec(member: str) -> ModelSpec:
     """The architecture ``name`` with all its published weights, or with those of ``name.weights`` alone.
 
-    Raises LookupError for a name that timm does not know.
+    ``local-dir:FOLDER`` and ``hf-hub:OWNER/NAME`` are models as timm shares them. Raises LookupError for a name that
+    timm does not know.
     """
+    if member.startswith(timm_folders.PREFIXES):
+        return timm_folders.spec(member, build, convert)
     architecture, tag = split_model_name_tag(member)
     published = list_pretrained(f"{architecture}.*")
     if not is_model(architecture) or (tag and member not in published):
@@ -55,9 +59,9 @@ def build(name: str, num_classes: int, **options: Any) -> nn.Module:
     return _with_linear_head(timm.create_model(name, num_classes=num_classes, **options))
 
 
-def convert(name: str, state: dict[str, Tensor], num_classes: int) -> dict[str, Tensor]:
+def convert(name: str, state: dict[str, Tensor], num_classes: int, **options: Any) -> dict[str, Tensor]:
     """A checkpoint of timm's own architecture as one of the network that ``build`` makes of it."""
-    module = timm.create_model(name, num_classes=num_classes)
+    module = timm.create_model(name, num_classes=num_classes, **options)
     load_strictly(module, state, f"The weights for timm's {name}")
     return _with_linear_head(module).state_dict()
 
@@ -101,7 +105,11 @@ def _weights(name: str) -> WeightsSpec | None:
     if not config.num_classes:
         return None
     size = config.input_size[-1]
-    fitting = "" if config.crop_mode == "center" else f"; made for images fitted by '{config.crop_mode}', not cropped"
+    fitting = (
+        ""
+        if config.crop_mode in ("center", "squash")
+        else f"; made for images fitted by '{config.crop_mode}', not cropped"
+    )
     return WeightsSpec(
         config.tag or "default",
         summary=f"{config.num_classes:,} classes{fitting}",
@@ -112,6 +120,7 @@ def _weights(name: str) -> WeightsSpec | None:
         size=size,
         resize=max(size, int(size / config.crop_pct)),  # timm rounds down, too
         interpolation=_INTERPOLATIONS.get(config.interpolation, "bicubic"),
+        squash=config.crop_mode == "squash",
         state=partial(pretrained_state, name),
         num_classes=config.num_classes,
     )

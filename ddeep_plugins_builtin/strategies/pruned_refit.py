@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ddeep.plugin import Context, Evidence, K, Selection
+from ddeep.plugin import Context, Evidence, K, Selection, exact_device
 
 from .joint.fit import SparseHead
 from .joint.memory import check_memory, most_images
@@ -42,9 +42,9 @@ def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K,
     """
     present, budget = int(evidence.present.sum()), context.budget
     images = min(int(evidence.class_counts.sum()), most_images(evidence.filters, present))
-    responses, _ = evidence.cached_responses()
-    check_memory(images, evidence.filters, present, widest(evidence.filters, max(map(int, ks))), responses.device)
-    problem = evidence.derived(Problem.of, context.seed)
+    device = exact_device(context.device)
+    check_memory(images, evidence.filters, present, widest(evidence.filters, max(map(int, ks))), device)
+    problem = evidence.derived(Problem.of, context.seed, device)
     varying = problem.data.varying
     if present < 2 or not varying:
         nothing = torch.zeros(evidence.classes, evidence.filters, dtype=torch.float64)

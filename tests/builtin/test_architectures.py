@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import asdict
 
 import pytest
 
 from ddeep_plugins_builtin.models import timm_models, torchvision_models
-from studies import architectures
-from studies.architectures import Record
+from studies import architecture_records, architecture_walk
+from studies.architecture_page import listed as read_page
+from studies.architecture_records import Record
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs"
@@ -31,7 +33,7 @@ def smallest_of_families() -> list[tuple[str, bool]]:
         if row["checked"] == "values":
             found = (int(row["parameters"]), name)
             families[row["family"]] = min(found, families.get(row["family"], found))
-    return [(name, parameters <= architectures.LARGEST) for _, (parameters, name) in sorted(families.items())]
+    return [(name, parameters <= architecture_records.LARGEST) for _, (parameters, name) in sorted(families.items())]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def smallest_of_families() -> list[tuple[str, bool]]:
 )
 def test_an_architecture_is_as_the_table_says(name: str) -> None:
     row = listed()[name]
-    assert {key: str(value) for key, value in asdict(architectures.examine(name, float("inf"))).items()} == row
+    assert {key: str(value) for key, value in asdict(architecture_records.examine(name, float("inf"))).items()} == row
 
 
 def test_the_page_counts_what_the_table_lists() -> None:
@@ -67,14 +69,14 @@ def record(name: str, **facts: object) -> Record:
 
 def test_large_architectures_take_the_parts_of_their_siblings() -> None:
     """A ResNet examined by shape, as those of more than 40 million parameters are."""
-    deferred = architectures.examine("timm/resnet10t", 1_000_000)
+    deferred = architecture_records.examine("timm/resnet10t", 1_000_000)
     assert not deferred.examined
     assert deferred.parameters > 4_000_000
     wrong = record("x", checked="values", head="fc", layer="conv1", pool="mean")
     right = record("y", checked="values", head="fc", layer="layer4", pool="mean")
-    found = architectures.examine_shapes(deferred, [wrong, wrong, right])
+    found = architecture_records.examine_shapes(deferred, [wrong, wrong, right])
     assert (found.head, found.layer, found.filters, found.checked) == ("fc", "layer4", 512, "shapes")
-    assert architectures.examine_shapes(deferred, [wrong]).problem.startswith("head and layer of no smaller")
+    assert architecture_records.examine_shapes(deferred, [wrong]).problem.startswith("head and layer of no smaller")
 
 
 def test_an_architecture_that_takes_too_long_is_stopped_and_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,15 +84,30 @@ def test_an_architecture_that_takes_too_long_is_stopped_and_said_to(monkeypatch:
         while True:
             pass
 
-    monkeypatch.setattr(architectures, "SECONDS", 1)
-    monkeypatch.setattr(architectures, "look", endless)
-    found = architectures.examine("timm/resnet10t")
+    monkeypatch.setattr(architecture_records, "SECONDS", 1)
+    monkeypatch.setattr(architecture_records, "look", endless)
+    found = architecture_records.examine("timm/resnet10t")
     assert (found.works, found.problem) == (False, "TimeoutError: it takes more than 1 seconds")
 
 
 def test_every_family_has_its_turn_before_any_has_its_second() -> None:
-    names = architectures.in_turn(architectures.all_names())
-    assert sorted(names) == sorted(architectures.all_names())
-    families = list(map(architectures.family_of, names))
+    names = architecture_walk.in_turn(architecture_records.all_names())
+    assert sorted(names) == sorted(architecture_records.all_names())
+    families = list(map(architecture_records.family_of, names))
     first = families[: len(set(families))]
     assert len(set(first)) == len(first)
+
+
+def test_rows_of_an_earlier_walk_are_read_as_they_were_written() -> None:
+    rows, found = listed(), read_page(DOCS / "architectures.csv")
+    assert {name: {key: str(value) for key, value in asdict(one).items()} for name, one in found.items()} == rows
+    assert {type(one.rewritten) for one in found.values()} == {bool}
+
+
+def test_an_architecture_that_ends_its_process_is_recorded() -> None:
+    found = architecture_walk.apart(_ends, "timm/resnet10t")
+    assert (found.works, found.family, found.problem) == (False, "timm/resnet", "its process ended with status 7")
+
+
+def _ends(_name: str) -> Record:
+    os._exit(7)

@@ -38,6 +38,22 @@ class Forgetful(ClassSums):
         pass
 
 
+def centred(maps: Tensor) -> Tensor:
+    return maps.mean(2) - maps.mean()  # of the whole batch
+
+
+def first_image(maps: Tensor) -> Tensor:
+    return maps[0].mean(1)
+
+
+class LooksAtItsBatch(ClassSums):
+    extras = frozenset({centred})
+
+
+class LooksAtOneImage(ClassSums):
+    extras = frozenset({first_image})
+
+
 @pytest.mark.parametrize(
     ("statistic", "fix"),
     [
@@ -45,6 +61,8 @@ class Forgetful(ClassSums):
         (Averaging, "only add"),
         (Larger, "allocate all that"),
         (Forgetful, "accumulator() field"),
+        (LooksAtItsBatch, "made of its own maps alone"),
+        (LooksAtOneImage, "one row for each image"),
     ],
 )
 def test_broken_statistics(statistic: type[Statistic], fix: str, tmp_path: Path) -> None:

@@ -68,6 +68,17 @@ def test_a_batch_made_in_inference_mode_does_not_poison_a_later_one():
     assert weight.grad is not None
 
 
+@pytest.mark.parametrize(("height", "width"), [(40, 61), (61, 40), (36, 36)])
+def test_squashing_makes_both_sides_alike_whatever_the_proportion(height, width):
+    pixels, recipe = pictures(3, height, width), Preprocessing(*IMAGENET, 32, 36, "bicubic", squash=True)
+    steps = transforms.Compose([transforms.Resize((36, 36), MODES["bicubic"]), transforms.CenterCrop(32)])
+    wanted = torch.from_numpy(np.stack([np.array(steps(Image.fromarray(one.numpy()))) for one in pixels]))
+    assert (recipe.fit(pixels).int() - wanted.int()).abs().max() <= 1
+    assert "squashed" in str(recipe)
+    assert recipe.identity()["squash"] is True
+    assert "squash" not in Preprocessing(*IMAGENET, 32, 36).identity()
+
+
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 @pytest.mark.parametrize(
     ("height", "width", "size", "resize"), [(32, 32, 48, 48), (64, 64, 48, 56), (40, 61, 32, 36), (61, 40, 33, 36)]

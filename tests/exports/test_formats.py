@@ -90,6 +90,25 @@ def test_onnx_gives_the_same_logits_in_onnxruntime_for_any_batch(name: str, tmp_
     assert read_facts(tmp_path / "network.onnx") == FACTS
 
 
+class Named(nn.Module):
+    """A network that names its logits, beside something else."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"features": images.flatten(1), "logits": self.module(images)}
+
+
+def test_of_a_network_that_names_its_logits_the_program_gives_them_alone(tmp_path: Path) -> None:
+    module, _, size = decomposed("resnet20")
+    images = _images(module, size, 2)
+    write_network(Named(module).eval(), images, tmp_path / "network.pt2", "pt2", FACTS)
+    with torch.no_grad():
+        assert _close(torch.export.load(tmp_path / "network.pt2").module()(images), module(images))
+
+
 @pytest.mark.parametrize("name", ["resnet20", "vit"])
 def test_pt2_gives_the_same_logits_for_any_batch(name: str, tmp_path: Path) -> None:
     module, head, size = decomposed(name)

@@ -85,7 +85,10 @@ class NetworkConfig(SeedConfig, DeviceConfig, ImagesConfig):
         None, EXAMINE, "In place of model and images: a file of responses (safetensors, or a folder of .npy)."
     )
     dataset: str | None = option(
-        None, EXAMINE, "Images: `ddeep list datasets` (default: the model's own).", complete="datasets"
+        None,
+        EXAMINE,
+        "Images: `ddeep list datasets`, hf:PATH, wds:PATTERN (default: the model's own).",
+        complete="datasets",
     )
     ema: bool | None = option(
         None, EXAMINE, "Of a checkpoint with both, read the weights' moving average, or not (default: the average)."

@@ -74,7 +74,7 @@ class TrainConfig(RecipeConfig, ImagesConfig):
     model: str = option(
         ..., EXAMINE, "Architecture: `ddeep list models`; or code of your own, FILE.py:NAME.", complete="models"
     )
-    dataset: str = option(..., EXAMINE, "Images: `ddeep list datasets`.", complete="datasets")
+    dataset: str = option(..., EXAMINE, "Images: `ddeep list datasets`, hf:PATH, wds:PATTERN.", complete="datasets")
     pretrained: bool = option(False, EXAMINE, "Start from trained weights, with the recipe of fine-tuning.")
     weights: str | None = option(None, EXAMINE, "With --pretrained: a weights file, or the name of the model's own.")
     out: Path | None = option(None, WRITE, "Folder to write (default: one of its own under runs/).")

@@ -35,10 +35,13 @@ class Problem:
     heads: dict[int, SparseHead] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], seed: int) -> Problem:
-        """Of kept responses, or a sample of them."""
+    def of(
+        cls, responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], seed: int, device: torch.device
+    ) -> Problem:
+        """Of kept responses, or a sample of them, on ``device``."""
         classes = len(labels.unique())
-        return cls(standardise(*sampled(responses, labels, classes, torch.Generator().manual_seed(seed))))
+        some, truth = sampled(responses, labels, classes, torch.Generator().manual_seed(seed))
+        return cls(standardise(some.to(device), truth.to(device)))
 
     @cached_property
     def gram(self) -> Float[Tensor, "k k"]:
