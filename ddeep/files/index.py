@@ -25,7 +25,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def kept_index(
-    key: Mapping[str, Any], make: Callable[[], Arrays], holds: Callable[[Arrays], bool] = lambda _: True
+    key: Mapping[str, Any], make: Callable[[], Arrays], holds: Callable[[Arrays], bool] | None = None
 ) -> Arrays:
     """The arrays that ``make`` gives, or gave when it was last asked for ``key``; a damaged entry is made anew, and one
     that does not hold any more.
@@ -36,7 +36,7 @@ def kept_index(
     path = cache_root() / "indexes" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
     with suppress(OSError, ValueError):
         found, about = _read(path)
-        if about["key"] == text and holds(found):
+        if about["key"] == text and (holds is None or holds(found)):
             return found
     arrays = make()
     with suppress(OSError, CacheError):
