@@ -28,7 +28,10 @@ class _Page(HTMLParser):
         fetched = tag in _FETCHED or (tag == "link" and given.get("rel") not in _NAMES_A_PAGE)
         if link:
             self.links.append(("fetches" if fetched else "links to", link))
-        if tag == "img" and "alt" not in given:
+        inline = (link or "").startswith(
+            "data:"
+        )  # what a cell of a notebook has displayed, with its own words around it
+        if tag == "img" and "alt" not in given and not inline:
             self.undescribed.append(given.get("src", ""))
 
 
