@@ -52,7 +52,7 @@ def after_the_pass(report: Report, settings: Settings, device: torch.device) -> 
     timed("refit, penalty chosen", lambda: fit(here, labels, head, mask[None], device=device), 30)
     draws = torch.Generator().manual_seed(0)
     part = responses[:test], labels[:test]
-    timed("null, 200 draws", lambda: null_right(*part, head, [K] * classes, 200, draws, device=device), 30)
+    timed("null, 200 draws", lambda: null_right(*part, head, [K] * classes, None, 200, draws, device=device), 30)
     timed("essentiality, 5 draws", lambda: essentiality_all(*part, *head, mask[None], device=device))
     timed("pruned-refit", lambda: select(responses, labels, chosen, device), 30)
     agreement(

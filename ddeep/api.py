@@ -81,18 +81,22 @@ def select(
     *,
     strategy: str,
     k: int | float,
+    budget: int | None = None,
     layer: str | Layer | None = None,
     head: str | None = None,
     device: str = "auto",
     seed: int = 0,
 ) -> Selection:
-    """The ``k`` filters of ``layer`` that matter most to each class, by a strategy's name. See ``gather``."""
+    """The ``k`` filters of ``layer`` that matter most to each class, by a strategy's name. See ``gather``.
+
+    With a ``budget`` all classes together have no more than so many different ones.
+    """
     spec, k = get_strategy(strategy), parse_k(k)
     parts = look(module, batches, layer, head)
     evidence = collect(parts, batches, needed(spec, [k]), device)
-    found = choose(spec, evidence, k, parts.context(seed, resolve_device(device)))
+    found = choose(spec, evidence, k, replace(parts.context(seed, resolve_device(device)), budget=budget))
     fed = parts.head if parts.context().head is not None else None
-    source = {"strategy": spec.name, "k": k, "layer": evidence.layer.name, "head": fed}
+    source = {"strategy": spec.name, "k": k, "budget": budget, "layer": evidence.layer.name, "head": fed}
     return replace(found, source={**source, **found.source})
 
 

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from .selections.form import HeadForm
     from .selections.k import K
     from .selections.measure import SplitEvidence
-    from .selections.selection import Selection, rank_filters
+    from .selections.ranking import rank_filters
+    from .selections.selection import Selection
     from .statistics.basic import (
         ClassCounts,
         ClassSquares,
@@ -114,7 +115,7 @@ _LAZY = {
     "K": "selections.k",
     "SplitEvidence": "selections.measure",
     "Selection": "selections.selection",
-    "rank_filters": "selections.selection",
+    "rank_filters": "selections.ranking",
     "ClassCounts": "statistics.basic",
     "ClassSquares": "statistics.basic",
     "ClassSums": "statistics.basic",

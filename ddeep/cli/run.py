@@ -61,7 +61,8 @@ def run_and_save(settings: RunConfig) -> None:
         )
     result = run_experiment(settings)
     names = [result.document[name] for name in ("model", "dataset")] + [result.document["strategy"] or "given"]
-    k = [] if result.document["k"] is None else [f"k{result.document['k']}"]
+    limits = {"k": result.document["k"], "budget": result.document["budget"]}
+    k = [f"{name}{value}" for name, value in limits.items() if value is not None]
     folder = save_run(result, settings.out or default_out(*names, *k))
     document = result.document if settings.finetune is None else _finetuned(settings, folder)
     _show(document, folder)
@@ -96,6 +97,7 @@ def _show(document: dict[str, Any], folder: Path) -> None:
     console.prose(sentence(document))
     console.say()
     k = f", k = {document['k']}" if document["k"] is not None else ""
+    k += f", budget {document['budget']}" if document["budget"] is not None else ""
     console.table(
         f"{document['model']} on {document['dataset']}, layer {document['layer']}, "
         f"{document['strategy'] or 'given filters'}{k}",
@@ -110,6 +112,7 @@ def _show(document: dict[str, Any], folder: Path) -> None:
     console.fact("accuracy", f"{_accuracies(document['accuracy'])} of {document['images']['test']:,} test images")
     if document["accuracy_present"] != document["accuracy"]:
         console.fact("among present", _accuracies(document["accuracy_present"]))
+    console.fact("distinct filters", f"{document['distinct_filters']} in all classes together")
     if document["refit"] is not None:
         console.fact("refit", _penalty(document["refit"]))
     if document["bound"] is not None:

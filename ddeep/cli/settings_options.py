@@ -19,7 +19,7 @@ from .lists import separated
 
 Command = Callable[..., None]
 
-_FIRST = ("model", "weights", "dataset", "data_dir", "layer", "layers", "strategy", "strategies", "k")
+_FIRST = ("model", "weights", "dataset", "data_dir", "layer", "layers", "strategy", "strategies", "k", "budget")
 
 
 def takes(model: type[BaseModel], *, but: Collection[str] = (), into: str = "given") -> Callable[[Command], Command]:

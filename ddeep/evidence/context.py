@@ -20,6 +20,8 @@ from ..networks.layer import Layer
 class Context:
     """``module`` is the layer's own; ``head`` is None where the layer does not feed it.
 
+    ``budget`` is how many different filters all classes together may use, None where there is no limit.
+
     ``learned`` is what a regularizer has learned along with the weights, named ``<regularizer>.<parameter>``.
 
     ``device`` is where work on responses is to be done; they themselves are on the CPU.
@@ -30,6 +32,7 @@ class Context:
     module: nn.Module
     head: Head | None = None
     seed: int = 0
+    budget: int | None = None
     layer: Layer | None = None
     run_test: Replay | None = None
     learned: Mapping[str, Tensor] = field(default_factory=dict)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import psutil
 import torch
@@ -22,6 +22,7 @@ CHUNK = 2048  # images handed to the statistics at once: enough to make what eac
 KEPT_CHUNK = 8192  # of kept responses, where tables larger than the processor's cache are gone through for each chunk
 
 S = TypeVar("S", bound=Statistic)
+T = TypeVar("T")
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Evidence:
     statistics: dict[Statistic, Statistic] = field(default_factory=dict)
     responses: Float[Tensor, "n k"] | None = None
     labels: Int64[Tensor, " n"] | None = None
+    derivations: dict[tuple[Hashable, ...], Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, wanted: S) -> S:
         """The gathered statistic equal to ``wanted``."""
@@ -66,6 +68,24 @@ class Evidence:
                 f"strategy by learned=True, a metric by responses=({self.split!r},)."
             )
         return self.responses, self.labels
+
+    def derived(self, make: Callable[..., T], *arguments: Hashable) -> T:
+        """``make(responses, labels, *arguments)`` of the kept responses, worked out once for all who ask for it.
+
+        Strategies that start from the same quantity, or that are asked several times, share it: whoever asks with the
+        same function and arguments is given the same object, to be read and not changed. It sees responses and labels
+        alone, so it is the same whoever asked first. ``forget`` lets go of all of them.
+        """
+        responses, labels = self.cached_responses()
+        key = (make, *arguments)
+        if key not in self.derivations:
+            self.derivations[key] = make(responses, labels, *arguments)
+        found: T = self.derivations[key]
+        return found
+
+    def forget(self) -> None:
+        """Free what has been derived."""
+        self.derivations.clear()
 
     def limited(self, statistics: Iterable[Statistic], responses: bool) -> Self:
         """What was declared and nothing else, whatever else is at hand: ``statistics``, what they wait for, responses.

@@ -50,12 +50,13 @@ def run_on(module: nn.Module, layer: Layer, batches: Iterable[Batch], visit: Vis
             yield View(batch.labels, batch.indices, logits)
 
 
-def context_at(subject: Subject, layer: Layer, seed: int) -> Context:
+def context_at(subject: Subject, layer: Layer, seed: int, budget: int | None = None) -> Context:
     """What strategies and metrics may use at ``layer`` beside the evidence."""
     return Context(
         module=layer.of(subject.network.module),
         head=subject.head_at(layer),
         seed=seed,
+        budget=budget,
         layer=layer,
         run_test=partial(replay, subject, layer, "test"),
         learned=subject.network.learned,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -26,6 +26,7 @@ from ..networks.head import Head
 from ..provenance import Timings
 from ..registry.specs import MetricSpec, StrategySpec
 from ..selections.agreement import jaccard, rank_agreement
+from ..selections.budget import check_budget
 from ..selections.form import HeadForm
 from ..selections.k import K
 from ..selections.measure import SplitEvidence, headline, measure_each
@@ -37,6 +38,9 @@ from ._standing import STANDING, add_standing
 DRAWS = 200  # random selections that make the null
 REFIT_DRAWS = 20  # of those, the ones that are refitted, too
 REFIT_NUMBERS = 2**31  # images × classes × filters beyond which none are: a refit takes minutes there
+
+Budgets: TypeAlias = Sequence[int | None]
+Sizes: TypeAlias = tuple[tuple[int, ...], int | None]
 
 
 @dataclass(frozen=True)
@@ -72,16 +76,22 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a strategy selects for one k, and the seconds that took."""
+    """What a strategy selects for one k and budget, and the seconds that took."""
 
     strategy: str
     k: K
     selection: Selection
     seconds: float
+    budget: int | None = None
 
 
 def find_candidates(
-    specs: Sequence[StrategySpec], ks: Sequence[K], filters: int, context: Context, skipped: Skipped
+    specs: Sequence[StrategySpec],
+    ks: Sequence[K],
+    filters: int,
+    context: Context,
+    skipped: Skipped,
+    budgets: Budgets = (None,),
 ) -> tuple[list[Candidate], list[Statistic]]:
     """The strategies that can run at a layer of so many filters, with their k, and all statistics they need."""
     found: list[Candidate] = []
@@ -94,6 +104,8 @@ def find_candidates(
             for k in ks:
                 with skipped.unless(spec.name, [k]):
                     check_k(spec, k, filters)
+                    for budget in budgets:
+                        check_budget(budget, k, filters)
                     usable.append(k)
             if usable:
                 statistics += needed(spec, usable)
@@ -102,20 +114,33 @@ def find_candidates(
 
 
 def select_all(
-    candidates: Sequence[Candidate], train: Evidence, context: Context, skipped: Skipped, distinct: bool = False
+    candidates: Sequence[Candidate],
+    train: Evidence,
+    context: Context,
+    skipped: Skipped,
+    budgets: Budgets = (None,),
+    *,
+    distinct: bool = False,
 ) -> list[Cell]:
-    """Every candidate's selection for every one of its k. Work that serves several k is done for the first."""
+    """Every candidate's selection for each of its k and each budget.
+
+    Work that serves several is done for the first.
+    """
     cells = []
     for candidate in candidates:
         spec = candidate.spec
-        answers: dict[K, Answer] = {}
-        for place, k in enumerate(candidate.ks):
-            with skipped.unless(spec.name, [k]):
-                start = time.perf_counter()
-                if k not in answers:
-                    answers |= score(spec, train, candidate.ks[place:], context)
-                selection = choice(answers[k], train, k, distinct=distinct)
-                cells.append(Cell(spec.name, k, selection, time.perf_counter() - start))
+        answers: dict[tuple[K, int | None], Answer] = {}
+        for budget in budgets:
+            own = budget if spec.budgets else None
+            for place, k in enumerate(candidate.ks):
+                with skipped.unless(spec.name, [k]):
+                    start = time.perf_counter()
+                    if (k, own) not in answers:
+                        found = score(spec, train, candidate.ks[place:], replace(context, budget=own))
+                        answers |= {(each, own): answer for each, answer in found.items()}
+                    selection = choice(spec, answers[k, own], train, k, budget, distinct=distinct)
+                    cells.append(Cell(spec.name, k, selection, time.perf_counter() - start, budget))
+    train.forget()
     return cells
 
 
@@ -149,7 +174,7 @@ def compare_cells(
                 judge.add_refit_null(rows, nulls, form)
         judge.add_standing(rows)
     with timings.phase("agreement"):
-        agreements = [_agreement(cells, k) for k in dict.fromkeys(cell.k for cell in cells)]
+        agreements = [_agreement(cells, *at) for at in dict.fromkeys((cell.k, cell.budget) for cell in cells)]
     return {"rows": rows, "null": nulls, "agreement": agreements}
 
 
@@ -158,8 +183,9 @@ def _describe(cell: Cell, train: Evidence) -> dict[str, Any]:
     return {
         "strategy": cell.strategy,
         "k": cell.k,
+        "budget": cell.budget,
         "filters_per_class": sum(sizes) / len(sizes),
-        "distinct_filters": len({j for row in cell.selection.filters for j in row}),
+        "distinct_filters": cell.selection.distinct,
         "filters": train.filters,
         **dict.fromkeys(("decomposed", "decomposed_interval", "null_mean", "p_value", "learned", "learned_interval")),
         **dict.fromkeys(("refit", "refit_interval", "refit_l2", "refit_kept", "refit_p_value", *STANDING)),
@@ -208,28 +234,32 @@ class _Judge:
             row[f"{name}_interval"] = intervals[own]
 
     def add_standing(self, rows: list[dict[str, Any]]) -> None:
-        """How the rows of each k differ from the best and from the full network, by the stage they are ranked by."""
+        """How the rows of each k and budget differ from the best and the full network, by what they are ranked by."""
         (full,) = self._right([self.head])
-        for k in dict.fromkeys(row["k"] for row in rows):
-            at = [number for number, row in enumerate(rows) if row["k"] == k]
+        for k, budget in dict.fromkeys((row["k"], row["budget"]) for row in rows):
+            at = [number for number, row in enumerate(rows) if (row["k"], row["budget"]) == (k, budget)]
             add_standing([rows[i] for i in at], self.outcomes[self.whose[at]], full, self.context.seed)
 
     def add_decomposed(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Accuracies of the decomposed heads, and how random selections of the same sizes compare; the nulls."""
         right = self._right([Head(self.head.weight * mask, self.head.bias) for mask in self.masks])
         self._add_accuracies(rows, "decomposed", right)
-        found: dict[tuple[int, ...], Int64[Tensor, " d"]] = {}
+        found: dict[Sizes, Int64[Tensor, " d"]] = {}
         images = len(self.labels)
         for row, own in zip(rows, self.whose.tolist(), strict=True):
-            sizes = tuple(self.masks[own].sum(1).tolist())
+            sizes = self._sizes(row, own)
             if sizes not in found:
                 found[sizes] = null_right(
-                    *(self.responses, self.labels, self.head, sizes, DRAWS, self.context.generator()),
+                    *(self.responses, self.labels, self.head, *sizes, DRAWS, self.context.generator()),
                     device=self.device,
                 )
             row["null_mean"] = 100 * found[sizes].double().mean().item() / images
             row["p_value"] = p_value(int(right[own].sum()), found[sizes])
-        return [_null(sizes, 100 * right.double() / images) for sizes, right in found.items()]
+        return [_null(*sizes, 100 * right.double() / images) for sizes, right in found.items()]
+
+    def _sizes(self, row: dict[str, Any], own: int) -> Sizes:
+        """What random selections have in common with a row's: the filters of each class, and the budget."""
+        return tuple(self.masks[own].sum(1).tolist()), row["budget"]
 
     def add_learned(self, rows: list[dict[str, Any]], cells: Sequence[Cell]) -> None:
         """Accuracies of the heads that strategies have learned along with their selections."""
@@ -265,11 +295,11 @@ class _Judge:
         responses, labels = self.train.cached_responses()
         if responses.numel() * len(self.head.bias) > REFIT_NUMBERS:
             return
-        sizes = [tuple(mask.sum(1).tolist()) for mask in self.masks]
-        for at, null in zip(dict.fromkeys(sizes[own] for own in self.whose.tolist()), nulls, strict=True):
-            own = [row for row, whose in zip(rows, self.whose.tolist(), strict=True) if sizes[whose] == at]
+        sizes = [self._sizes(row, whose) for row, whose in zip(rows, self.whose.tolist(), strict=True)]
+        for at, null in zip(dict.fromkeys(sizes), nulls, strict=True):
+            own = [row for row, size in zip(rows, sizes, strict=True) if size == at]
             l2 = sorted(row["refit_l2"] or L2 for row in own)[len(own) // 2]
-            drawn = random_masks(at, self.masks.shape[2], REFIT_DRAWS, self.context.generator())
+            drawn = random_masks(*at, self.masks.shape[2], REFIT_DRAWS, self.context.generator())
             fitted = fit(responses, labels, self.head, torch.cat([*drawn]), l2=l2, form=form, device=self.device)
             right = self._right([head for head, _ in fitted]).sum(1)
             null["refit"], null["refit_l2"] = (100 * right.double() / len(self.labels)).tolist(), l2
@@ -277,10 +307,11 @@ class _Judge:
                 row["refit_p_value"] = p_value(round(row["refit"] * len(self.labels) / 100), right)
 
 
-def _null(sizes: tuple[int, ...], percent: Float[Tensor, " d"]) -> dict[str, Any]:
+def _null(sizes: tuple[int, ...], budget: int | None, percent: Float[Tensor, " d"]) -> dict[str, Any]:
     low, middle, high = torch.quantile(percent, torch.tensor([0.025, 0.5, 0.975], dtype=percent.dtype)).tolist()
     return {
         "filters_per_class": sizes[0] if len(set(sizes)) == 1 else list(sizes),
+        "budget": budget,
         "draws": len(percent),
         "mean": percent.mean().item(),
         "std": percent.std().item(),
@@ -291,11 +322,12 @@ def _null(sizes: tuple[int, ...], percent: Float[Tensor, " d"]) -> dict[str, Any
     }
 
 
-def _agreement(cells: Sequence[Cell], k: K) -> dict[str, Any]:
-    chosen = [cell for cell in cells if cell.k == k]
+def _agreement(cells: Sequence[Cell], k: K, budget: int | None) -> dict[str, Any]:
+    chosen = [cell for cell in cells if (cell.k, cell.budget) == (k, budget)]
     selections = [cell.selection for cell in chosen]
     return {
         "k": k,
+        "budget": budget,
         "strategies": [cell.strategy for cell in chosen],
         "jaccard": jaccard(selections).tolist(),
         "rank_agreement": rank_agreement(selections).tolist(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from ..data.images import Split
@@ -17,6 +18,7 @@ from ..networks.layer import Layer
 from ..provenance import Timings
 from ..registry.registry import registry
 from ..registry.specs import MetricSpec, StrategySpec
+from ..selections.budget import check_budget
 from ..selections.k import K
 from ..selections.measure import SplitEvidence, compared, keeps
 from ..selections.measure import needed as needed_by_metrics
@@ -38,6 +40,7 @@ def run_comparison(config: CompareConfig, own: Subject | None = None) -> dict[st
         raise ConfigError("Several processes compare one checkpoint at a time: give one --weights.")
     specs = _strategies(config.strategies)
     document: dict[str, Any] = {"schema": SCHEMA, "model": None, "dataset": None, "k": list(config.k)}
+    document["budget"] = list(config.budget)
     document.update({name: [] for name in ("networks", "rows", "null", "agreement", "skipped")})
     for settings in subjects:
         with timings.phase("load"):
@@ -68,13 +71,16 @@ def _compare_network(
     subject: Subject, specs: Sequence[StrategySpec], ks: Sequence[K], config: CompareConfig, timings: Timings
 ) -> dict[str, list[dict[str, Any]]]:
     """One checkpoint's part of the document."""
+    budgets = config.budget or (None,)
     with timings.phase("load"):
         layers = subject.layers(config.layers)
+        for budget, k in product(budgets, ks):
+            check_budget(budget, k, max(map(subject.filters, layers)))
         tolerant = ALL in config.strategies or len(layers) > 1
         contexts = {layer: context_at(subject, layer, config.seed) for layer in layers}
         skipped = {layer: Skipped(tolerant) for layer in layers}
         found = {
-            layer: find_candidates(specs, ks, subject.filters(layer), contexts[layer], skipped[layer])
+            layer: find_candidates(specs, ks, subject.filters(layer), contexts[layer], skipped[layer], budgets)
             for layer in layers
         }
     candidates = {layer: chosen for layer, (chosen, _) in found.items()}
@@ -84,12 +90,12 @@ def _compare_network(
     for layer in layers:
         here = {"weights": subject.network.weights, "layer": layer.name}
         with timings.phase("selection"):
-            train = evidence[layer].train
-            cells = select_all(candidates[layer], train, contexts[layer], skipped[layer], config.distinct)
+            train, able = evidence[layer].train, skipped[layer]
+            cells = select_all(candidates[layer], train, contexts[layer], able, budgets, distinct=config.distinct)
         refits: dict[str, Any] = {"refit": not config.no_refit, "l2": config.l2, "form": config.head_form}
         result = compare_cells(cells, evidence[layer], contexts[layer], timings, **refits, metrics=metrics)
         result["skipped"] = skipped[layer].rows()
-        result["rows"].sort(key=lambda row: (list(ks).index(row["k"]), *_worse(row)))
+        result["rows"].sort(key=lambda row: (ks.index(row["k"]), budgets.index(row["budget"]), *_worse(row)))
         for name, rows in result.items():
             parts[name] += [{**here, **row} for row in rows]
     return {"networks": [_describe(subject, evidence, contexts)], **parts}

@@ -15,6 +15,7 @@ from ..evidence.subject import Subject
 from ..networks.layer import Layer
 from ..provenance import Timings
 from ..registry.specs import MetricSpec
+from ..selections.budget import check_budget
 from ..selections.k import K
 from ..selections.measure import SplitEvidence, always_measured, get_metric, headline, keeps, measure, offered
 from ..selections.measure import needed as needed_by_metrics
@@ -35,6 +36,7 @@ class _Plan:
     metrics: list[MetricSpec]
     strategy: str | None
     k: K
+    budget: int | None
 
     def statistics(self, split: Split) -> list[Statistic]:
         wanted = needed_by_metrics(self.metrics, split, [self.k] if self.strategy is not None else [])
@@ -68,6 +70,7 @@ def run_measurement(config: MeasureConfig) -> dict[str, Any]:
         "weights": plan.subject.network.weights,
         "strategy": plan.strategy,
         "k": plan.k if plan.strategy is not None else None,
+        "budget": plan.budget,
         "metrics": [spec.name for spec in plan.metrics],
         "classes": list(plan.subject.classes),
         "layers": rows,
@@ -92,14 +95,18 @@ def _plan(config: MeasureConfig) -> _Plan:
     k = subject.network.k if config.k is None else config.k
     layers = subject.layers(config.layers)
     if config.strategy is not None:  # of several layers, those with too few filters say so in their row
-        check_k(get_strategy(config.strategy), k, subject.filters(layers[0]) if len(layers) == 1 else None)
-    return _Plan(subject, layers, metrics, config.strategy, k)
+        filters = subject.filters(layers[0]) if len(layers) == 1 else None
+        check_k(get_strategy(config.strategy), k, filters)
+        check_budget(config.budget, k, filters)
+    elif config.budget is not None:
+        raise ConfigError("--budget is of a selection: choose how to select with --strategy (and --k).")
+    return _Plan(subject, layers, metrics, config.strategy, k, config.budget)
 
 
 def _row(plan: _Plan, layer: Layer, evidence: dict[Split, dict[Layer, Evidence]], seed: int) -> dict[str, Any]:
     """One layer's figures; a selection that cannot be made there leaves its metrics empty and says why."""
     train, test = evidence["train"][layer], evidence.get("test", {}).get(layer)
-    context = context_at(plan.subject, layer, seed)
+    context = context_at(plan.subject, layer, seed, plan.budget)
     selection: Selection | None = None
     note = None
     if plan.strategy is not None:

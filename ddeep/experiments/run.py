@@ -27,6 +27,7 @@ from ..networks.layer import Layer
 from ..provenance import Timings
 from ..registry.specs import StrategySpec
 from ..results.run import FINISHED, RUN_SCHEMA, RunResult
+from ..selections.budget import check_budget
 from ..selections.form import HeadForm
 from ..selections.k import K
 from ..selections.measure import SplitEvidence, always_measured, measure
@@ -64,7 +65,7 @@ def make_plan(config: RunConfig, subject: Subject | None = None) -> Plan:
     strategy = get_strategy(config.strategy) if config.strategy is not None else None
     subject = subject or open_subject(config)
     layer = _only_layer(subject, config.layer)
-    context = context_at(subject, layer, config.seed)
+    context = context_at(subject, layer, config.seed, config.budget)
     k = config.k if config.k is not None else subject.network.k
     metrics = always_measured()
     filters = subject.filters(layer)
@@ -72,6 +73,7 @@ def make_plan(config: RunConfig, subject: Subject | None = None) -> Plan:
     train: list[Statistic] = []
     if strategy is not None:
         check_k(strategy, k, filters)
+        check_budget(config.budget, k, filters)
         if strategy.head_only:
             context.needed_head()
         train += needed_by_strategy(strategy, [k])
@@ -148,6 +150,8 @@ def run(config: RunConfig, subject: Subject | None = None) -> RunResult:
         "head": subject.network.head,
         "strategy": config.strategy or selection.source.get("strategy"),
         "k": k,
+        "budget": config.budget,
+        "distinct_filters": selection.distinct,
         "accuracy": _accuracies(right, test),
         "accuracy_present": _accuracies(present, test),
         "refit": penalty.to_json() if penalty is not None else None,
@@ -165,7 +169,7 @@ def run(config: RunConfig, subject: Subject | None = None) -> RunResult:
         **provenance_of(subject),
     }
     source = {
-        **{name: document[name] for name in ("strategy", "k", "layer")},
+        **{name: document[name] for name in ("strategy", "k", "budget", "layer")},
         "head": subject.network.head if head is not None else None,
         **_source(subject),
     }

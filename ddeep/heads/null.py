@@ -16,17 +16,24 @@ TABLES = 2**24  # masks held at once: numbers in their tables
 
 
 def random_masks(
-    sizes: Sequence[int], filters: int, draws: int, generator: torch.Generator
+    sizes: Sequence[int], budget: int | None, filters: int, draws: int, generator: torch.Generator
 ) -> Iterator[Bool[Tensor, "d c k"]]:
     """``draws`` selections in parts, each with ``sizes[c]`` of the filters for class c, all such sets being as likely.
 
-    The draws are the same whatever the parts, which take 13·``TABLES`` bytes, or those of one draw, at the most.
+    With a ``budget`` they are of a pool of so many filters, one for each draw, all pools being as likely. (A class that
+    takes more than the pool holds, as an absent one does, takes all of it first.) The draws are the same whatever the
+    parts, which take 29·``TABLES`` bytes, or those of one draw, at the most.
     """
     wanted = torch.tensor(sizes)[:, None]
     several = max(1, TABLES // (len(sizes) * filters))
+    pools = torch.Generator().manual_seed(generator.initial_seed() + 1)
     for part in range(0, draws, several):
         shape = (min(several, draws - part), len(sizes), filters)
-        yield torch.rand(shape, generator=generator).argsort(2) < wanted
+        ranks = torch.rand(shape, generator=generator).argsort(2)
+        if budget is not None:
+            outside = torch.rand(shape[0], filters, generator=pools).argsort(1) >= budget
+            ranks = (ranks + filters * outside[:, None]).argsort(2).argsort(2)
+        yield ranks < wanted
 
 
 def decomposed_right(
@@ -50,14 +57,15 @@ def null_right(
     labels: Int64[Tensor, " n"],
     head: Head,
     sizes: Sequence[int],
+    budget: int | None,
     draws: int,
     generator: torch.Generator,
     *,
     device: torch.device = CPU,
 ) -> Int64[Tensor, " d"]:
-    """``decomposed_right`` of ``draws`` random selections of these ``sizes``, a few of them in memory at once."""
+    """``decomposed_right`` of ``draws`` random selections of these ``sizes`` and ``budget``, a few at once."""
     responses = brought(responses, exact_device(device))
-    parts = random_masks(sizes, head.weight.shape[1], draws, generator)
+    parts = random_masks(sizes, budget, head.weight.shape[1], draws, generator)
     return torch.cat([decomposed_right(responses, labels, head, masks, device=device) for masks in parts])
 
 

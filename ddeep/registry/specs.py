@@ -129,8 +129,9 @@ class StrategySpec(Spec):
     ``needs(ks)`` returns the statistics that selecting for every k in ``ks`` takes (default: none);
     ``select(evidence, k, context)`` returns scores ``(C, K)``, larger is better, or a Selection. Scores are computed
     once for all k unless the spec says ``per_k``. Where one computation serves several k, a spec gives ``select_all``
-    instead: ``select_all(evidence, ks, context)`` returns scores or a Selection for each, by k. The flags are promises
-    to the user and to the contract checks.
+    instead: ``select_all(evidence, ks, context)`` returns scores or a Selection for each, by k. With ``budgets`` it
+    keeps to ``context.budget`` itself; else all filters' scores are narrowed to those of a common pool. The flags are
+    promises to the user and to the contract checks.
     """
 
     select: Reference | None = field(default=None, kw_only=True)
@@ -140,6 +141,7 @@ class StrategySpec(Spec):
     stochastic: bool = field(default=False, kw_only=True)
     approximate: bool = field(default=False, kw_only=True)
     per_k: bool = field(default=False, kw_only=True)
+    budgets: bool = field(default=False, kw_only=True)
     learned: bool = field(default=False, kw_only=True)
     gradients: bool = field(default=False, kw_only=True)
     head_only: bool = field(default=False, kw_only=True)

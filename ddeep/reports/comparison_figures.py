@@ -18,6 +18,7 @@ from scipy.spatial.distance import squareform
 
 from ..results.comparison_summary import Place, accuracy, places_of
 from ..selections.k import K
+from .budget_figure import budget_figure
 from .dots import Dots, dots, few, null_of, scale
 from .style import BLUE, DIFFERENCES, GREY, MAGNITUDES, MARKERS, SERIES, STAGES, Plot, grid, label, save, style, titled
 from .tradeoff import tradeoff
@@ -39,9 +40,13 @@ def draw(document: dict[str, Any]) -> Iterator[Plot]:
         weights = f" with {_end(network['weights'])}" if len(document["networks"]) > 1 else ""
         title = f"{document['model']}{weights} on {document['dataset']}, layer {layer}"
         with style():
-            for place in accurate:
-                if (place.network["weights"], place.layer) == (network["weights"], layer):
-                    yield from _accuracies(ending, title, place)
+            own = [
+                place for place in accurate if (place.network["weights"], place.layer) == (network["weights"], layer)
+            ]
+            for place in own:
+                yield from _accuracies(ending, title, place)
+            if len(own) > 1:
+                yield budget_figure(f"budgets{ending}", title, own)
             here = {"weights": network["weights"], "layer": layer}
             rows = _of(document["rows"], here)
             if (beside := tradeoff(f"tradeoff{ending}", title, rows, network["full"])) is not None:

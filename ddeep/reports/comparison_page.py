@@ -67,7 +67,7 @@ def comparison_page(document: dict[str, Any], plots: list[Plot]) -> str:
     names, cells = table_of(document)
     columns = [Column(name, name not in ("strategy", "weights", "layer"), name == "strategy") for name in names]
     strategies = list(dict.fromkeys(row["strategy"] for row in document["rows"]))
-    drawn: dict[str, list[Markup]] = {"agreement": [], "each": [], "few": [], "tradeoff": []}
+    drawn: dict[str, list[Markup]] = {"agreement": [], "budgets": [], "each": [], "few": [], "tradeoff": []}
     for plot in plots:
         drawn.get(plot.name.partition("-")[0], []).append(Markup(inline_svg(plot)))
     return render(

@@ -40,6 +40,7 @@ class _Row(_Part):
     layer: str
     strategy: str
     k: float
+    budget: int | None = None
     distinct_filters: int
     decomposed: float | None
     decomposed_interval: _Ends | None
@@ -84,6 +85,7 @@ class _Null(_Part):
     weights: str
     layer: str
     filters_per_class: int | list[int]
+    budget: int | None = None
     quantiles: dict[str, float]
     decomposed: list[float] | None = None
     refit: list[float] | None = None
@@ -99,6 +101,7 @@ class _Agreement(_Part):
     weights: str
     layer: str
     k: float
+    budget: int | None = None
     strategies: list[str]
     jaccard: list[list[float | None]]
     rank_agreement: list[list[float | None]]
@@ -125,6 +128,7 @@ class ComparisonDocument(_Part):
     model: str
     dataset: str
     k: list[float] = Field(min_length=1, max_length=_MOST)
+    budget: list[int] = Field(default=[], max_length=_MOST)
     networks: list[_Network] = Field(min_length=1, max_length=_MOST)
     rows: list[_Row] = Field(min_length=1)
     null: list[_Null]
@@ -142,6 +146,8 @@ class ComparisonDocument(_Part):
             raise ValueError(f"more than {_MOST} strategies")
         if not {row.k for row in self.rows} <= set(self.k):
             raise ValueError("a row has a k that is none of the comparison's")
+        if not {row.budget for row in self.rows} <= {*self.budget, *([] if self.budget else [None])}:
+            raise ValueError("a row has a budget that is none of the comparison's")
         if not all(set(table.strategies) <= strategies for table in self.agreement):
             raise ValueError("a table of agreement names a strategy without a row")
         measured = set(self.rows[0].model_extra or {})

@@ -76,6 +76,7 @@ COLUMNS = (
     Column("weights", "weights", _plain("weights"), _plain("weights")),
     Column("layer", "layer", _plain("layer"), _plain("layer")),
     Column("k", "k", _plain("k"), _plain("k"), "filters a class may use: fewer explain more shortly"),
+    Column("budget", "budget", _number("budget", "d"), _number("budget", "d"), "different filters all classes may use"),
     Column("strategy", "strategy", _plain("strategy"), _plain("strategy")),
     Column("filters_per_class"),
     Column(
@@ -106,7 +107,7 @@ COLUMNS = (
         "best_difference",
         "to best",
         _number("best_difference", "+.2f"),
-        meaning="points less than the most accurate of the same k",
+        meaning="points less than the most accurate of the same k (and budget)",
     ),
     Column("best_difference_interval"),
     Column("best_p"),

@@ -21,9 +21,10 @@ def twins(selection: Selection) -> list[list[int]]:
     return [classes for classes in found.values() if len(classes) > 1]
 
 
-def set_apart(selection: Selection, scores: Float[Tensor, "c k"] | None) -> Selection:
+def set_apart(selection: Selection, scores: Float[Tensor, "c k"] | None, budget: int | None = None) -> Selection:
     """The same selection, but that of classes alike all but one have other filters, by one exchange each.
 
+    With a ``budget`` no filter comes in that no class has had.
     Of all exchanges that make a class unlike any other, the one that costs the class least in score comes first. Raises
     SelectionError where there are no ``scores`` of all filters to choose by, or no exchange helps.
     """
@@ -34,10 +35,13 @@ def set_apart(selection: Selection, scores: Float[Tensor, "c k"] | None) -> Sele
             f"Classes {first} and {second} have the same filters, and the strategy scores no others to choose from. "
             "Leave out --distinct, or choose a strategy that scores all filters."
         )
+    usable = torch.ones(selection.num_filters, dtype=torch.bool)
+    if budget is not None:
+        usable = selection.membership().any(0)
     while groups:
         assert scores is not None
         taken = {frozenset(filters) for filters in selection.filters}
-        moves = [_exchange(selection, c, scores[c], taken) for group in groups for c in group]
+        moves = [_exchange(selection, c, scores[c], taken, usable) for group in groups for c in group]
         possible = [move for move in moves if move is not None]
         if not possible:
             raise SelectionError(
@@ -51,11 +55,15 @@ def set_apart(selection: Selection, scores: Float[Tensor, "c k"] | None) -> Sele
 
 
 def _exchange(
-    selection: Selection, c: int, scores: Float[Tensor, " k"], taken: set[frozenset[int]]
+    selection: Selection,
+    c: int,
+    scores: Float[Tensor, " k"],
+    taken: set[frozenset[int]],
+    usable: Bool[Tensor, " k"],
 ) -> tuple[float, int, list[int]] | None:
     """What the cheapest exchange costs class ``c``, and its filters afterwards."""
     own = list(selection.filters[c])
-    outside: Bool[Tensor, " k"] = torch.ones(len(scores), dtype=torch.bool)
+    outside: Bool[Tensor, " k"] = usable.clone()
     outside[own] = False
     others = outside.nonzero()[:, 0]
     costs = scores[own].double()[:, None] - scores[others].double()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +15,7 @@ from ..registry.registry import registry
 from ..registry.specs import StrategySpec, resolve
 from ..statistics.basic import Extremes
 from ..statistics.statistic import Statistic
+from .budget import check_budget
 from .distinct import set_apart
 from .k import K
 from .selection import Selection
@@ -41,18 +43,25 @@ def check_k(spec: StrategySpec, k: K, filters: int | None = None) -> None:
 
 
 def choose(spec: StrategySpec, evidence: Evidence, k: K, context: Context, *, distinct: bool = False) -> Selection:
-    """The strategy's selection for ``k`` filters per class (or the fraction ``k``); see ``choice``."""
-    return choice(score(spec, evidence, [k], context)[k], evidence, k, distinct=distinct)
+    """The strategy's selection for ``k`` filters per class (or the fraction ``k``), within the context's budget.
+
+    See ``choice``.
+    """
+    return choice(spec, score(spec, evidence, [k], context)[k], evidence, k, context.budget, distinct=distinct)
 
 
 def score(spec: StrategySpec, evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K, Answer]:
     """What the strategy answers for the first of ``ks``, and for those of the others that the same work serves.
 
     An answer is scores of all filters, or the selection itself. The strategy sees the statistics that it declares for
-    the k it is asked for, and the responses if it is declared ``learned``.
+    the k it is asked for, the responses if it is declared ``learned``, and the budget if it keeps to it itself: else
+    its answer is the same for every budget.
     """
     for k in ks:
         check_k(spec, k, evidence.filters)
+        check_budget(context.budget, k, evidence.filters)
+    if not spec.budgets:
+        context = replace(context, budget=None)
     if spec.head_only:
         context.needed_head()
     if spec.non_negative and evidence[Extremes()].low.min() < 0:
@@ -86,11 +95,24 @@ def _checked(spec: StrategySpec, answer: object, evidence: Evidence) -> Answer:
     raise SelectionError(f"The strategy {spec.name!r} gave a {type(answer).__name__}, not scores or a Selection.")
 
 
-def choice(answer: Answer, evidence: Evidence, k: K, *, distinct: bool = False) -> Selection:
+def choice(
+    spec: StrategySpec, answer: Answer, evidence: Evidence, k: K, budget: int | None = None, *, distinct: bool = False
+) -> Selection:
     """The selection that the answer of a strategy amounts to: the ``k`` filters of every class with the best scores.
 
-    With ``distinct`` no two classes have the same.
+    With a ``budget`` they are chosen from a pool (``Selection.top``), unless the strategy keeps to it itself. With
+    ``distinct`` no two classes have the same.
     """
-    found = Selection.top(answer, int(k), present=evidence.present) if isinstance(answer, Tensor) else answer
+    scores = answer if isinstance(answer, Tensor) else None
+    found = answer
+    if isinstance(found, Tensor):
+        limit = None if spec.budgets else budget
+        found = Selection.top(found, int(k), present=evidence.present, budget=limit)
     found.check(evidence.classes, evidence.filters)
-    return set_apart(found, answer if isinstance(answer, Tensor) else None) if distinct else found
+    if budget is not None and found.distinct > budget:
+        hint = "this is its author's mistake" if spec.budgets else "it does not keep to budgets, or does not say so"
+        raise SelectionError(
+            f"The strategy {spec.name!r} selected {found.distinct} different filters, more than the budget of "
+            f"{budget}: {hint}. Choose another strategy, or no budget."
+        )
+    return set_apart(found, scores, budget) if distinct else found

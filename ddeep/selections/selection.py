@@ -18,6 +18,7 @@ from ..files.json import read_object, write_json
 from ..files.tables import Table, Tabular
 from ..networks.head import Head
 from ._numbers import whole_number, whole_numbers
+from .budget import check_budget, common_pool
 from .form import HeadForm
 from .learned_head import (
     check_head,
@@ -28,9 +29,9 @@ from .learned_head import (
     numbers,
     place_head,
 )
+from .ranking import rank_filters
 
 SCHEMA = "ddeep.selection/1"
-ROUNDING = 1e-12  # relative: scores this close are ties
 MOST_NUMBERS = 2**30  # classes times filters: what a file may claim, and its mask fits in memory
 
 
@@ -82,14 +83,23 @@ class Selection(Tabular):
         *,
         ties: Float[Tensor, "c k"] | None = None,
         present: Bool[Tensor, " c"] | None = None,
+        budget: int | None = None,
     ) -> Self:
-        """The k best-scored filters of each class; equals go by larger ``ties``, then by the smaller index."""
+        """The k best-scored filters of each class; equals go by larger ``ties``, then by the smaller index.
+
+        With a ``budget`` all classes choose from one pool of so many filters: see ``ddeep.selections.budget``.
+        """
         classes, filters = scores.shape
         if not 1 <= k <= filters:
             raise ConfigError(f"k = {k} filters per class, but the layer has {filters}. Choose k from 1 to {filters}.")
         if not torch.isfinite(scores).all():
             raise SelectionError("The strategy gave scores that are NaN or infinite; it must score every filter.")
-        order = rank_filters(scores, ties)[:, :k]
+        check_budget(budget, k, filters)
+        order = rank_filters(scores, ties)
+        if budget is not None and budget < filters:
+            pool = common_pool(order if present is None else order[present.cpu()], k, budget)
+            order = order.gather(1, pool[order].byte().argsort(dim=1, descending=True, stable=True))
+        order = order[:, :k]
         here = present.tolist() if present is not None else [True] * classes
         return cls.of(
             [row if there else [] for row, there in zip(order.tolist(), here, strict=True)],
@@ -152,6 +162,11 @@ class Selection(Tabular):
         """The number of filters that all classes present have; None where it differs."""
         sizes = {len(row) for row in self.filters if row}
         return sizes.pop() if len(sizes) == 1 else None
+
+    @property
+    def distinct(self) -> int:
+        """How many different filters the classes have together."""
+        return len({j for row in self.filters for j in row})
 
     def table(self) -> Table:
         """A row for every class and filter, best first."""
@@ -267,28 +282,6 @@ class Selection(Tabular):
 
 
 _EXPECTED = 'Expected a file that ddeep saved, or {"0": [filters of class 0], "1": […], …} with every class.'
-
-
-def rank_filters(scores: Float[Tensor, "c k"], ties: Float[Tensor, "c k"] | None = None) -> Tensor:
-    """Filters of each class from the best: by score, then by larger ``ties``, then by the smaller index.
-
-    Scores that differ by no more than 1e-12 of the larger are equal: rounding must not decide.
-    """
-    scores = _levelled(scores.double().cpu())
-    if ties is None:
-        return scores.argsort(dim=1, descending=True, stable=True)
-    by_tie = ties.double().cpu().argsort(dim=1, descending=True, stable=True)
-    by_score = scores.gather(1, by_tie).argsort(dim=1, descending=True, stable=True)
-    return by_tie.gather(1, by_score)
-
-
-def _levelled(scores: Float[Tensor, "c k"]) -> Float[Tensor, "c k"]:
-    """The same order, with scores that are equal but for rounding made equal: 0 for the best, then −1, …"""
-    ranked, order = scores.sort(dim=1, descending=True)
-    apart = ranked[:, :-1] - ranked[:, 1:] > ROUNDING * torch.maximum(ranked[:, :-1].abs(), ranked[:, 1:].abs())
-    levels = torch.zeros_like(scores)
-    levels[:, 1:] = -apart.cumsum(1).double()
-    return torch.empty_like(scores).scatter_(1, order, levels)
 
 
 def _check_class(c: int, row: Sequence[int], scores: Sequence[float], limit: int, absent: bool) -> None:

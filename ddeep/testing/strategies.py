@@ -74,12 +74,23 @@ def _serves_ks_at_once(spec: StrategySpec, _data_dir: Path) -> None:
     evidence = toy.evidence(needed(spec, ks))
     found = resolve(spec.select_all)(evidence, ks, toy.context())
     for k in ks:
-        together, alone = choice(found[k], evidence, k), choose(spec, evidence, k, toy.context())
+        together, alone = choice(spec, found[k], evidence, k), choose(spec, evidence, k, toy.context())
         broken_unless(
             together.filters == alone.filters,
             f"Asked for k = {ks} at once it selects otherwise for k = {k} than asked for that alone",
             "answer for every k as if it were the only one",
         )
+
+
+def _keeps_to_budgets(spec: StrategySpec, _data_dir: Path) -> None:
+    toy, budget = make_toy(), _K + 1
+    evidence = toy.evidence(needed(spec, [_K]))
+    found = choose(spec, evidence, _K, replace(toy.context(), budget=budget))
+    broken_unless(
+        found.distinct <= budget and all(found.filters),
+        f"With a budget of {budget} it selected {found.distinct} different filters, {found.filters}",
+        "keep to context.budget (Selection.top(…, budget=context.budget)) and say so, budgets=True",
+    )
 
 
 def _takes_fractions(spec: StrategySpec, _data_dir: Path) -> None:
@@ -179,7 +190,7 @@ def _keeps_to_its_flags(spec: StrategySpec, _data_dir: Path) -> None:
         "add gradients=True to the spec, so that users know it costs a backward pass",
     )
     evidence = toy.evidence([*statistics, *COMMON])
-    expected = choice(_answer(spec, evidence, _K, toy.context()), evidence, _K)
+    expected = choice(spec, _answer(spec, evidence, _K, toy.context()), evidence, _K)
     if not spec.learned:
         _works_without(spec, replace(evidence, responses=None, labels=None), toy.context(), expected, "learned")
     if not spec.head_only:
@@ -198,7 +209,7 @@ def _works_without(
         "needs": ("the statistics it does not declare", "return them from `needs`"),
     }[flag]
     try:
-        found = choice(_answer(spec, evidence, _K, context), evidence, _K)
+        found = choice(spec, _answer(spec, evidence, _K, context), evidence, _K)
     except Exception as error:
         broken_unless(False, f"Without {what} it fails ({type(error).__name__}: {error})", f"{fix}, or do without them")
     else:
@@ -215,6 +226,7 @@ PROMISES = [
     Promise("scores that serve every k do not depend on it", _scores_serve_every_k),
     Promise("several k at once are as each alone", _serves_ks_at_once),
     Promise("it takes a fraction as k, if it says so", _takes_fractions),
+    Promise("it keeps to a budget", _keeps_to_budgets),
     Promise("it is deterministic", _is_deterministic),
     Promise("batch size and order of the images do not matter", _ignores_batching),
     Promise("renaming classes renames its selection", _follows_relabelling),

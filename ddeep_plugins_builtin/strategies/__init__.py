@@ -42,6 +42,7 @@ def ddeep_strategies() -> Iterator[StrategySpec]:
         "Liang et al., Training interpretable CNNs by differentiating class-specific filters, ECCV 2020",
         head_only=True,
         learned=True,
+        budgets=True,
     )
     yield _strategy(
         "elastic-net",
@@ -50,6 +51,7 @@ def ddeep_strategies() -> Iterator[StrategySpec]:
         needs=False,
         all_k=True,
         learned=True,
+        budgets=True,
     )
     yield _strategy(
         "sldd",
@@ -58,6 +60,7 @@ def ddeep_strategies() -> Iterator[StrategySpec]:
         needs=False,
         all_k=True,
         learned=True,
+        budgets=True,
     )
     yield _strategy(
         "q-senn",
@@ -66,12 +69,14 @@ def ddeep_strategies() -> Iterator[StrategySpec]:
         needs=False,
         all_k=True,
         learned=True,
+        budgets=True,
     )
     yield _strategy(
         "qpm",
         "a pool of 50 filters, and k of it for each class, of large correlation and small redundancy; with a bound",
         "Norrenbrock et al., QPM: Discrete optimization for globally interpretable image classification, ICLR 2025",
         per_k=True,
+        budgets=True,
     )
     yield _strategy(
         "pruned-refit",
@@ -80,12 +85,14 @@ def ddeep_strategies() -> Iterator[StrategySpec]:
         needs=False,
         all_k=True,
         learned=True,
+        budgets=True,
     )
     yield _strategy(
         "gram",
         "filters that least squares takes in one after the other, from sums alone",
         "orthogonal least squares: Chen, Billings & Luo, International Journal of Control 50, 1989",
         all_k=True,
+        budgets=True,
     )
 
 
@@ -96,6 +103,7 @@ def _from_responses() -> Iterator[StrategySpec]:
         "holding about 1-q of the counts, so q=0.9 keeps fewer filters than q=0.5",
         _PAPER,
         fractions=True,
+        budgets=True,
     )
     yield _strategy("mean-activation", "largest mean response over the class's images", f"μ_cj of {_MORCOS}")
     yield _strategy(

@@ -34,7 +34,7 @@ def select(evidence: Evidence, k: K, context: Context) -> Selection:
             f"{tuple(head.weight.shape)}."
         )
     means = evidence[ClassSums()].sums / evidence.class_counts.clamp(min=1)[:, None]
-    return Selection.top(gate, int(k), ties=head.weight * means, present=evidence.present)
+    return Selection.top(gate, int(k), ties=head.weight * means, present=evidence.present, budget=context.budget)
 
 
 def learn_gate(

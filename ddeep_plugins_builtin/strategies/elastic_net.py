@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ddeep.plugin import Context, Evidence, K, Selection
@@ -26,33 +26,41 @@ def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K,
 
     The selection's source states λ and the residual of the optimality conditions, as a share of 0.99·λ.
     """
-    data = training_set(evidence, context)
-    fits = fits_for(data, [int(k) for k in ks])
-    return {k: of_fit(fits[int(k)], int(k), evidence, data) for k in ks}
+    data = evidence.derived(training_set, context.seed)
+    fits = evidence.derived(fits_for, tuple(map(int, ks)), context.seed)
+    return {k: of_fit(fits[int(k)], int(k), evidence, data, context.budget) for k in ks}
 
 
-def fits_for(data: TrainingSet, ks: Sequence[int]) -> dict[int, Fit | None]:
+def fits_for(
+    responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], ks: Sequence[int], seed: int
+) -> dict[int, Fit | None]:
     """For each k the first head of the path in which every class has k weights, or the last; None without a path."""
+    data = training_set(responses, labels, seed)
     found: dict[int, Fit | None] = dict.fromkeys(ks)
     varying = int((data.deviation > 0).sum())
     if len(data.present) < 2 or not varying:
         return found
-    waiting = set(ks)
-    for fit in path(data.inputs, data.labels):
-        found.update(dict.fromkeys(waiting, fit))
-        waiting = {k for k in waiting if fit.least < min(k, varying)}
+    waiting = {k: min(k, varying) for k in ks}
+    step = None
+    for step in path(data.inputs, data.labels):
+        if int(step.possible.sum(1).min()) < min(waiting.values()):
+            continue
+        fit = step.fit()
+        done = [k for k, least in waiting.items() if fit.least >= least]
+        found.update(dict.fromkeys(done, fit))
+        waiting = {k: least for k, least in waiting.items() if k not in done}
         if not waiting:
-            break
-    return found
+            return found
+    return found | dict.fromkeys(waiting, step.fit() if step is not None else None)
 
 
-def of_fit(fit: Fit | None, k: int, evidence: Evidence, data: TrainingSet) -> Selection:
-    """Every class's k largest weights."""
+def of_fit(fit: Fit | None, k: int, evidence: Evidence, data: TrainingSet, budget: int | None) -> Selection:
+    """Every class's k largest weights, within the budget."""
     scores = torch.zeros(evidence.classes, evidence.filters, dtype=torch.float64)
     if fit is None:
-        return Selection.top(scores, k, present=evidence.present)
+        return Selection.top(scores, k, present=evidence.present, budget=budget)
     scores[data.present] = ranks(fit).double().cpu()
-    chosen = Selection.top(scores, k, present=evidence.present)
+    chosen = Selection.top(scores, k, present=evidence.present, budget=budget)
     return replace(chosen, source={"strength": fit.strength, "residual": fit.residual})
 
 

@@ -13,11 +13,12 @@ from torch import Tensor
 ALPHA = 0.99  # share of L1 in the penalty, as in Wong et al.
 RATIO = 0.8  # from one λ of the path to the next
 SHALLOWEST = 1e-3  # of the largest λ: where the path ends, as in Wong et al.
-TOLERANCE = 1e-3  # of λ: how far from optimal a step of the path may be
+TOLERANCE = 1e-3  # of λ: how far from optimal a head that is used may be
+ROUGH = 0.05  # and those on the way to it
 NOTHING = 1e-6  # a slope, of standardised responses, that is but rounding
 MOST_STEPS, MOST_SWEEPS = 50, 20
 HEAVY = 2  # times the mean: the images whose curvature counts one by one
-EXACT = 2**30  # images × filters × classes up to which float64 costs no time to speak of
+EXACT = 2**24  # images × filters × classes up to which float64 costs no time to speak of
 
 Table = Float[Tensor, "p k1"]
 
@@ -41,13 +42,16 @@ class Fit:
         return int((self.weight[:, :-1] != 0).sum(1).min())
 
 
-def path(inputs: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Iterator[Fit]:
-    """The heads that minimise mean cross-entropy + λ Σ(α·|w| + (1 - α)/2·w²), biases free, λ falling by a fifth a time.
+def path(inputs: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Iterator[Step]:
+    """The way to the heads that minimise mean cross-entropy + λ Σ(α·|w| + (1 - α)/2·w²), biases free.
+
+    λ falls by a fifth a time.
 
     The algorithm of glmnet (Friedman, Hastie & Tibshirani, J. Stat. Software 33(1), 2010, section 4), all classes at
     once: quadratic model, coordinate descent on it, warm starts. Only weights that the strong rule lets in take part
     (Tibshirani et al., J. Royal Statistical Society B 74(2), 2012, equation 5), and those that violate the optimality
-    conditions, which are checked for all after every step. Without variation nothing is yielded.
+    conditions, which are checked for all after every step. Heads are found roughly: ``Step.fit`` goes on to that of a
+    λ that is wanted. Without variation nothing is yielded.
 
     A step costs about 4NKC + 2N·Σ_c m_c² operations, m_c the weights of class c that take part; memory is that of the
     inputs, C·max(m)², and three tables (N, C).
@@ -59,8 +63,8 @@ def path(inputs: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Iterator[
     while strength > least:
         bound = ALPHA * (2 * RATIO - 1) * strength
         strength *= RATIO
-        point = solve(problem, point, strength, point.slope.abs() > bound)
-        yield Fit(strength, point.weight, point.slope, residual(point, strength))
+        point = solve(problem, point, strength, point.slope.abs() > bound, ROUGH)
+        yield Step(problem, point, strength)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +79,26 @@ class Point:
     def objective(self, strength: float) -> float:
         """What the path minimises."""
         return self.loss + penalty(self.weight, strength)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A λ of the path, its head found roughly."""
+
+    problem: Problem
+    point: Point
+    strength: float
+
+    @property
+    def possible(self) -> Bool[Tensor, "p k"]:
+        """The weights that may turn out not to be zero: those that are not, and those about to leave it."""
+        near = self.point.slope.abs() > (1 - ROUGH) * ALPHA * self.strength
+        return ((self.point.weight != 0) | near)[:, :-1]
+
+    def fit(self) -> Fit:
+        """The head at this λ."""
+        point = solve(self.problem, self.point, self.strength, self.point.weight != 0)
+        return Fit(self.strength, point.weight, point.slope, residual(point, self.strength))
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddeep.plugin import ClassSums, Context, Evidence, Gram, K, Statistic
 
-from .joint.omp import matching_pursuit
+from .joint.omp import matching_pursuit, shared_pursuit
 
 RIDGE = 1e-3  # of the correlations between filters
 CONSTANT = 1e-10  # of a filter's mean square: a variance below it is rounding
@@ -20,17 +20,16 @@ def needs(ks: Sequence[K]) -> list[Statistic]:  # noqa: ARG001
     return [ClassSums(), Gram()]
 
 
-def select_all(
-    evidence: Evidence,
-    ks: Sequence[K],
-    context: Context,  # noqa: ARG001
-) -> dict[K, Float[Tensor, "c k"]]:
+def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K, Float[Tensor, "c k"]]:
     """1 / the step at which least squares takes the filter in, 0 beyond the largest k: the same for every k.
 
     For every class on its own membership in it, 1 or 0, is predicted from standardised responses by ridge regression
     (ridge 0.001 of a filter's variance) on few filters: orthogonal least squares (Chen, Billings & Luo, International
     Journal of Control 50, 1989), from the correlations between filters and those with membership. Constant filters come
     last. The statistics take 8·K·(K + C) bytes, each step C·K·k multiplications.
+
+    With a budget of n, least squares first takes in n filters for all classes at once, those that lower the sum of
+    their errors most, and then each class's own from among these.
     """
     sums, products = evidence[ClassSums()].sums, evidence[Gram()].products
     counts = evidence.class_counts.double().to(sums.device)
@@ -40,6 +39,9 @@ def select_all(
     correlations = (products / counts.sum() - torch.outer(mean, mean)) * torch.outer(scale, scale)
     correlations.diagonal().add_(RIDGE)
     with_membership = (sums - counts[:, None] * mean) * scale / counts.sum()
-    order = matching_pursuit(correlations, with_membership, max(map(int, ks)))
+    pool = torch.arange(evidence.filters, device=sums.device)
+    if context.budget is not None:
+        pool = shared_pursuit(correlations, with_membership, context.budget).sort().values
+    order = matching_pursuit(correlations[pool][:, pool], with_membership[:, pool], max(map(int, ks)))
     steps = torch.arange(1, order.shape[1] + 1, dtype=torch.float64, device=order.device)
-    return dict.fromkeys(ks, torch.zeros_like(sums).scatter(1, order, (1 / steps).expand(order.shape)))
+    return dict.fromkeys(ks, torch.zeros_like(sums).scatter(1, pool[order], (1 / steps).expand(order.shape)))

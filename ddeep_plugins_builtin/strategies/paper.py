@@ -26,7 +26,7 @@ def needs(ks: Sequence[K]) -> list[Statistic]:
     return [*counts, MagnitudeSums()]
 
 
-def select(evidence: Evidence, k: K, context: Context) -> Selection:  # noqa: ARG001
+def select(evidence: Evidence, k: K, context: Context) -> Selection:
     """For an integer k, the k filters most often among an image's k largest |r|; ties by larger mean |r|.
 
     For a fraction q, the filters whose shares of the counts, sorted ascending, have a cumulative sum above q: the most
@@ -36,7 +36,7 @@ def select(evidence: Evidence, k: K, context: Context) -> Selection:  # noqa: AR
     ties = evidence[MagnitudeSums()].sums
     if isinstance(k, int):
         counts = evidence[TopCounts(k)].counts
-        return Selection.top(counts.double(), k, ties=ties, present=evidence.present)
+        return Selection.top(counts.double(), k, ties=ties, present=evidence.present, budget=context.budget)
     counts = evidence[MassTopCounts(k)].counts
     kept = _above(counts, k)
     order = rank_filters(counts.double(), ties)

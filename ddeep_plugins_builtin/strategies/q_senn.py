@@ -21,9 +21,9 @@ def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K,
     biases fall in equal steps from the largest |bias| to its negative as a class has more positive than negative ones.
     Theirs takes the end of the path, and repeats all this in four rounds, with training in between.
     """
-    data = training_set(evidence, context)
+    data = evidence.derived(training_set, context.seed)
     found = {}
-    for k, (fit, pool) in fits(data, [int(k) for k in ks]).items():
+    for k, (fit, pool) in evidence.derived(fits, tuple(map(int, ks)), context.budget, context.seed).items():
         weight = torch.zeros(len(data.present), evidence.filters + 1, dtype=torch.float64)
         if fit is not None:
             weight[:, [*pool.tolist(), -1]] = fit.weight.double().cpu()

@@ -24,14 +24,14 @@ def needs(ks: Sequence[K]) -> list[Statistic]:  # noqa: ARG001
     return [ClassSums(), ClassSquares()]
 
 
-def select(evidence: Evidence, k: K, context: Context) -> Selection:  # noqa: ARG001
+def select(evidence: Evidence, k: K, context: Context) -> Selection:
     """Norrenbrock et al., QPM: Discrete optimization for globally interpretable image classification, ICLR 2025.
 
     With A the correlations of filters with membership in the classes, over the largest |A|, and R the cosines of the
-    rows of A, over the largest, negative ones 0: 50 filters s (k where that is more, K where that is fewer) and k of
-    them for each class, W, no two classes alike, that maximise 1000/(k·C) Σ_jc s_j W_jc A_jc - Σ_{i<j} s_i s_j R'_ij.
-    R' is R above a threshold, see ``rescaled``. The paper's third term, the locality of a filter's maps, is left out:
-    no statistic of maps is at hand.
+    rows of A, over the largest, negative ones 0: 50 filters s (as many as the budget, where there is one; k where that
+    is more, K where that is fewer) and k of them for each class, W, no two classes alike, that maximise
+    1000/(k·C) Σ_jc s_j W_jc A_jc - Σ_{i<j} s_i s_j R'_ij. R' is R above a threshold, see ``rescaled``. The paper's
+    third term, the locality of a filter's maps, is left out: no statistic of maps is at hand.
 
     Theirs is solved by a commercial program. Here, given s, a class's best W is its k largest A, so that the pool alone
     is searched for, by greedy choice and swaps; small programs are solved exactly besides. The source states
@@ -43,7 +43,7 @@ def select(evidence: Evidence, k: K, context: Context) -> Selection:  # noqa: AR
     present = torch.nonzero(evidence.present)[:, 0]
     table = correlation[present]
     filters, width = evidence.filters, int(k)
-    size = min(filters, max(POOL, width))
+    size = min(filters, max(context.budget or POOL, width))
     gain = 1000 / (width * len(present)) * table
     problem = Problem(gain, rescaled(cosines(table), size), width, size)
     pool = problem.pool

@@ -22,17 +22,18 @@ POOL_STRENGTH = 0.1  # of the largest λ
 def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K, Selection]:
     """Norrenbrock et al., Take 5: Interpretable image classification with a handful of features, 2022 (SLDD-Model).
 
-    1. A pool of 50 filters (k where that is more): one after the other that whose weights, all classes' together, have
-       the steepest loss (longest column of the gradient), each followed by a fit. Theirs penalises a filter's weights
-       together; here each by itself, at the tenth of the largest λ that theirs has, too.
+    1. A pool of 50 filters (as many as the budget, where there is one; k where that is more): one after the other that
+       whose weights, all classes' together, have the steepest loss (longest column of the gradient), each followed by
+       a fit. Theirs penalises a filter's weights together; here each by itself, at the tenth of the largest λ that
+       theirs has, too.
     2. The elastic-net path of the pool; of the last head with no more than 2k weights a class on average the k·C
        largest are kept, so that classes have k on average. A class left without any gets its largest.
 
     The learned head is that one; neither it nor the network is trained further, as theirs are.
     """
-    data = training_set(evidence, context)
+    data = evidence.derived(training_set, context.seed)
     found = {}
-    for k, (fit, pool) in fits(data, [int(k) for k in ks]).items():
+    for k, (fit, pool) in evidence.derived(fits, tuple(map(int, ks)), context.budget, context.seed).items():
         weight = torch.zeros(len(data.present), evidence.filters + 1, dtype=torch.float64)
         if fit is not None:
             weight[:, [*pool.tolist(), -1]] = fit.weight.double().cpu()
@@ -41,27 +42,38 @@ def select_all(evidence: Evidence, ks: Sequence[K], context: Context) -> dict[K,
     return {k: found[int(k)] for k in ks}
 
 
-def fits(data: TrainingSet, ks: Sequence[int]) -> dict[int, tuple[Fit | None, Int64[Tensor, " n"]]]:
+def fits(
+    responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], ks: Sequence[int], budget: int | None, seed: int
+) -> dict[int, tuple[Fit | None, Int64[Tensor, " m"]]]:
     """For each k the last head of its pool's path with no more than 2k weights a class, and the pool."""
+    data = training_set(responses, labels, seed)
     varying = torch.nonzero(data.deviation > 0)[:, 0]
     if len(data.present) < 2 or not len(varying):
         return dict.fromkeys(ks, (None, varying))
-    found: dict[int, tuple[Fit | None, Int64[Tensor, " n"]]] = {}
-    for size in {max(POOL, k) for k in ks}:
+    found: dict[int, tuple[Fit | None, Int64[Tensor, " m"]]] = {}
+    sizes = {k: max(budget or POOL, k) for k in ks}
+    for size in set(sizes.values()):
         chosen = pool(data, size) if size < len(varying) else varying
-        own = [k for k in ks if max(POOL, k) == size]
-        last: Fit | None = None
-        waiting = set(own)
-        for fit in path(data.inputs[:, chosen], data.labels):
-            weights = int((fit.weight[:, :-1] != 0).sum())
-            done = {k for k in waiting if last is not None and weights > 2 * k * len(data.present)}
-            found.update(dict.fromkeys(done, (last, chosen)))
-            waiting -= done
-            last = fit
-            if not waiting:
-                break
-        found.update(dict.fromkeys(waiting, (last, chosen)))
+        own = [k for k in ks if sizes[k] == size]
+        found.update({k: (fit, chosen) for k, fit in last_fits(data, chosen, own).items()})
     return found
+
+
+def last_fits(data: TrainingSet, chosen: Int64[Tensor, " m"], ks: Sequence[int]) -> dict[int, Fit | None]:
+    """For each k the last head of the path over the filters ``chosen`` with no more than 2k weights a class."""
+    found: dict[int, Fit | None] = {}
+    waiting, last = set(ks), None
+    for step in path(data.inputs[:, chosen], data.labels):
+        most = int(step.possible.sum()) / (2 * len(data.present))
+        if last is not None and most > min(waiting):
+            weights = int((step.fit().weight[:, :-1] != 0).sum()) / (2 * len(data.present))
+            done = {k for k in waiting if weights > k}
+            found.update(dict.fromkeys(done, last.fit() if done else None))
+            waiting -= done
+            if not waiting:
+                return found
+        last = step
+    return found | dict.fromkeys(waiting, last.fit() if last is not None else None)
 
 
 def pool(data: TrainingSet, size: int) -> Int64[Tensor, " n"]:

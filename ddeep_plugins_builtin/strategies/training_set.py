@@ -8,8 +8,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ddeep.plugin import Context, Evidence
-
 MOST_IMAGES = 100_000
 
 
@@ -28,11 +26,10 @@ class TrainingSet:
     deviation: Float[Tensor, " k"]
 
 
-def training_set(evidence: Evidence, context: Context) -> TrainingSet:
-    """All kept images, or a random 100,000 of them (by the context's seed) where there are more."""
-    responses, labels = evidence.cached_responses()
+def training_set(responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], seed: int) -> TrainingSet:
+    """All kept images, or a random 100,000 of them (by ``seed``) where there are more."""
     if len(labels) > MOST_IMAGES:
-        chosen = torch.randperm(len(labels), generator=context.generator())[:MOST_IMAGES].sort().values
+        chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))[:MOST_IMAGES].sort().values
         responses, labels = responses[chosen], labels[chosen]
     deviation, mean = torch.std_mean(responses.double(), dim=0, correction=0)
     deviation = torch.where(deviation > 1e-6 * responses.abs().amax(0), deviation, 0.0)

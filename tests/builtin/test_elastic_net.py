@@ -50,6 +50,11 @@ def problem(given: ResponseBatch) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(reference.standardised(given.responses.numpy())).float(), given.labels
 
 
+def fits(inputs: Tensor, labels: Tensor) -> Iterator[elastic_net_path.Fit]:
+    """Every head of the path."""
+    return (step.fit() for step in elastic_net_path.path(inputs, labels))
+
+
 def weights(size: np.ndarray) -> np.ndarray:
     """What of the reference's |weight| is not zero but for rounding."""
     return np.where(size > 1e-7, size, 0)
@@ -68,7 +73,7 @@ def test_it_is_the_path(k: int, classes: int, monkeypatch: pytest.MonkeyPatch) -
         for c, (filters, values) in enumerate(zip(found[k].filters, found[k].scores, strict=True)):
             assert list(filters) == sorted(range(FILTERS), key=lambda j, c=c: -size[c, j])[:k]
             np.testing.assert_allclose(values, size[c, list(filters)], rtol=1e-3)
-        fit = next(f for f in elastic_net_path.path(*problem(given)) if f.least >= k)
+        fit = next(f for f in fits(*problem(given)) if f.least >= k)
         ranks = elastic_net.ranks(fit).numpy()
         # The others rank below all of these, by their slopes.
         assert ranks[size == 0].max(initial=0) < ranks[size > 0].min()
@@ -82,7 +87,7 @@ def test_every_step_is_as_close_to_the_minimum_as_it_says(classes: int) -> None:
     given = batch(7, classes, images=300)
     inputs, labels = reference.standardised(given.responses.numpy()), given.labels.numpy()
     weight, bias = np.zeros((classes, FILTERS)), np.zeros(classes)
-    for fit in islice(elastic_net_path.path(*problem(given)), 12):
+    for fit in islice(fits(*problem(given)), 12):
         weight, bias = reference.minimum(inputs, labels, fit.strength, weight, bias)
         least = reference.objective(inputs, labels, weight, bias, fit.strength)
         ours, offset = fit.weight[:, :-1].double().numpy(), fit.weight[:, -1].double().numpy()
@@ -102,7 +107,7 @@ def test_screening_leaves_nothing_out() -> None:
     half = torch.randn(90, 30, generator=generator) + 0.5 * torch.randn(3, 30, generator=generator)[labels]
     inputs = torch.cat([half, half + 0.05 * torch.randn(90, 30, generator=generator)], 1)
     inputs = (inputs - inputs.mean(0)) / inputs.std(0, correction=0)
-    for fit in islice(elastic_net_path.path(inputs, labels), 10):
+    for fit in islice(fits(inputs, labels), 10):
         start = np.zeros((3, 60)), np.zeros(3)
         weight, bias = reference.minimum(inputs.double().numpy(), labels.numpy(), fit.strength, *start)
         least = reference.objective(inputs.double().numpy(), labels.numpy(), weight, bias, fit.strength)
@@ -113,9 +118,9 @@ def test_screening_leaves_nothing_out() -> None:
 
 def test_float32_reaches_the_same_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     given = problem(batch(3, images=300))
-    exact = list(islice(elastic_net_path.path(*given), 12))
+    exact = list(islice(fits(*given), 12))
     monkeypatch.setattr(elastic_net_path, "EXACT", 0)
-    for one, other in zip(exact, elastic_net_path.path(*given), strict=False):
+    for one, other in zip(exact, fits(*given), strict=False):
         assert other.weight.dtype == torch.float32
         assert other.residual <= elastic_net_path.TOLERANCE
         torch.testing.assert_close(other.weight.double(), one.weight, rtol=0.02, atol=1e-3)
@@ -151,7 +156,7 @@ def test_one_path_serves_all_k(order: tuple[int, ...], monkeypatch: pytest.Monke
     given, steps = batch(1), [0]
     expected = {k: selections(given, [k])[k] for k in order}
 
-    def counted(*args: Tensor) -> Iterator[elastic_net_path.Fit]:
+    def counted(*args: Tensor) -> Iterator[elastic_net_path.Step]:
         for fit in path(*args):
             steps[0] += 1
             yield fit
@@ -176,7 +181,7 @@ def test_on_real_responses(real_data: Callable[[str], Path]) -> None:
     tensors = load_file(real_data("responses/lite0-tiny202.safetensors"))
     responses, labels = tensors["train_responses"][::4].double().numpy(), tensors["train_labels"][::4].long()
     inputs = reference.standardised(responses)
-    for fit in islice(elastic_net_path.path(torch.from_numpy(inputs).float(), labels), 3):
+    for fit in islice(fits(torch.from_numpy(inputs).float(), labels), 3):
         ours = fit.weight.double().numpy()
         slope, by_bias = reference.slopes(inputs, labels.numpy(), ours[:, :-1], ours[:, -1])
         threshold = reference.ALPHA * fit.strength

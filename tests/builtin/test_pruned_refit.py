@@ -17,8 +17,10 @@ from ddeep.selections.selection import Selection
 from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.strategies import pruned_refit
 from ddeep_plugins_builtin.strategies.joint import memory, teacher
+from ddeep_plugins_builtin.strategies.joint import problem as joint_problem
 from ddeep_plugins_builtin.strategies.joint.fit import SparseHead, fit
 from ddeep_plugins_builtin.strategies.joint.objective import Objective
+from ddeep_plugins_builtin.strategies.joint.problem import Problem
 from ddeep_plugins_builtin.strategies.joint.prune import without_least
 from ddeep_plugins_builtin.strategies.joint.standardised import (
     Standardised,
@@ -163,10 +165,10 @@ def test_it_finds_nearly_the_best_of_all_selections(
     for seed in range(3):
         data = problem(seed, classes, filters)
         per_class = len(data.labels) / classes
-        monkeypatch.setattr(pruned_refit, "SELECTING", PENALTY * per_class)
-        monkeypatch.setattr(pruned_refit, "FITTING", PENALTY * per_class)
-        monkeypatch.setattr(pruned_refit, "TAUGHT", 0.0)
-        (found,) = pruned_refit.joint_heads(data, [k])
+        monkeypatch.setattr(joint_problem, "SELECTING", PENALTY * per_class)
+        monkeypatch.setattr(joint_problem, "FITTING", PENALTY * per_class)
+        monkeypatch.setattr(joint_problem, "TAUGHT", 0.0)
+        found = Problem(data).head(k)
         all_of_them = reference.losses(*as_given(data), k)
         assert found.loss >= all_of_them[0] - 1e-6
         rank = sum(loss < found.loss * (1 - 2e-4) for loss in all_of_them)  # less is not worth a swap to it
@@ -215,8 +217,8 @@ def test_its_head_is_the_minimum_over_the_selection() -> None:
     weight, bias = found.learned_head(head)
     inputs, wanted, _ = as_given(data)
     taught = reference.teacher(inputs, data.labels, 4, teacher.RIDGE, teacher.SCALES)
-    wanted = torch.lerp(wanted, taught, pruned_refit.TAUGHT)
-    penalty = torch.full((9,), pruned_refit.FITTING * 4 / 400, dtype=torch.float64)
+    wanted = torch.lerp(wanted, taught, joint_problem.TAUGHT)
+    penalty = torch.full((9,), joint_problem.FITTING * 4 / 400, dtype=torch.float64)
     least, _ = reference.minimum(inputs, wanted, penalty, found.mask())
     mine = torch.cat([weight * data.deviation, (bias + weight.double() @ data.mean)[:, None]], 1)
     assert reference.objective(mine, inputs, wanted, penalty).item() == pytest.approx(least, rel=1e-3)

@@ -41,6 +41,14 @@ def selected(given: ResponseBatch, classes: int = CLASSES) -> Selection:
     return qpm.select(evidence(given, classes), K, Context(nn.ReLU()))
 
 
+@pytest.mark.parametrize("budget", [2, 4, 8])
+def test_the_budget_is_the_size_of_the_pool(budget: int) -> None:
+    found = qpm.select(evidence(batch(1)), K, Context(nn.ReLU(), budget=budget))
+    assert found.source["pool"] == budget
+    assert found.distinct <= budget
+    assert found.size == K
+
+
 def random_problem(seed: int, size: int = 4, alike: bool = False) -> Problem:
     generator = torch.Generator().manual_seed(seed)
     gain = 10 * torch.randn(CLASSES, FILTERS, generator=generator, dtype=torch.float64)

@@ -35,8 +35,9 @@ def batch(seed: int, images: int = 160) -> ResponseBatch:
     return ResponseBatch(responses, labels, torch.arange(images))
 
 
-def selected(given: ResponseBatch, k: int, strategy: ModuleType = sldd) -> Selection:
-    found: Selection = strategy.select_all(evidence_of(given, [], CLASSES), [k], Context(nn.ReLU()))[k]
+def selected(given: ResponseBatch, k: int, strategy: ModuleType = sldd, budget: int | None = None) -> Selection:
+    context = Context(nn.ReLU(), budget=budget)
+    found: Selection = strategy.select_all(evidence_of(given, [], CLASSES), [k], context)[k]
     return found
 
 
@@ -80,6 +81,24 @@ def test_classes_have_k_on_average_of_one_pool(k: int) -> None:
     assert len({j for row in found.filters for j in row}) <= POOL
     assert all(found.filters)
     assert k * CLASSES <= sum(map(len, found.filters)) <= k * CLASSES + CLASSES - 1
+
+
+@pytest.mark.parametrize("strategy", [sldd, q_senn])
+def test_the_budget_is_the_size_of_the_pool(strategy: ModuleType) -> None:
+    assert selected(batch(3), 2, strategy, POOL) == selected(batch(3), 2, strategy)
+    few = selected(batch(3), 2, strategy, 3)
+    inputs, labels = elastic_net.standardised(batch(3).responses.numpy()), batch(3).labels.numpy()
+    assert {j for row in few.filters for j in row} <= set(reference.pool(inputs, labels, 3))
+
+
+def test_both_strategies_share_one_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked = []
+    path = sldd.path
+    monkeypatch.setattr(sldd, "path", lambda *given: walked.append(given) or path(*given))
+    evidence, context = evidence_of(batch(1), [], CLASSES), Context(nn.ReLU())
+    for strategy in (sldd, q_senn):
+        strategy.select_all(evidence, [1, 2], context)
+    assert len(walked) == 1
 
 
 @pytest.mark.parametrize("strategy", [sldd, q_senn])

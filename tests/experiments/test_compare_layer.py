@@ -218,6 +218,25 @@ def test_scores_that_serve_every_k_are_computed_once(
     assert [cell.selection.filters[0] for cell in cells] == [(7, 6), (7, 6, 5)]
 
 
+@pytest.mark.parametrize(("budgets", "expected"), [(False, [None]), (True, [3, 5])])
+def test_scores_that_serve_every_budget_are_computed_once(
+    budgets: bool, expected: list[int | None], context: Context, evidence: SplitEvidence
+) -> None:
+    asked = []
+
+    def select(_evidence: object, _k: int, given: Context) -> torch.Tensor:
+        asked.append(given.budget)
+        return torch.arange(FILTERS).expand(CLASSES, FILTERS).double()
+
+    spec, skipped = StrategySpec("one", select=select, budgets=budgets), Skipped(tolerant=False)
+    candidates, _ = find_candidates([spec], [2, 3], FILTERS, context, skipped, [3, 5])
+    cells = select_all(candidates, evidence.train, context, skipped, [3, 5])
+    assert asked == expected
+    assert [(cell.budget, cell.k) for cell in cells] == [(3, 2), (3, 3), (5, 2), (5, 3)]
+    with pytest.raises(ConfigError, match=r"budget is 9 .* has 8"):
+        find_candidates([spec], [2, 3], FILTERS, context, skipped, [3, 9])
+
+
 def test_what_was_asked_for_by_name_must_run() -> None:
     with pytest.raises(ConfigError, match="feeds the head"):
         find_candidates(SPECS[1:2], [2], FILTERS, Context(nn.ReLU()), Skipped(tolerant=False))

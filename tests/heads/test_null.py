@@ -12,7 +12,7 @@ from ddeep.networks.head import Head
 
 
 def test_every_set_of_a_size_is_as_likely() -> None:
-    masks = torch.cat([*random_masks([1, 2, 4], 4, 6000, torch.Generator().manual_seed(0))])
+    masks = torch.cat([*random_masks([1, 2, 4], None, 4, 6000, torch.Generator().manual_seed(0))])
     assert masks.sum(2).unique(dim=0).tolist() == [[1, 2, 4]]
     pairs = masks[:, 1].double()
     sets = (pairs @ torch.tensor([8.0, 4, 2, 1], dtype=torch.float64)).long().bincount(minlength=16)
@@ -21,16 +21,32 @@ def test_every_set_of_a_size_is_as_likely() -> None:
     assert sets[likely].sub(1000).abs().max() < 5 * 1000**0.5
 
 
+def test_with_a_budget_a_draw_is_of_one_pool() -> None:
+    masks = torch.cat([*random_masks([1, 2, 4], 2, 4, 6000, torch.Generator().manual_seed(0))])
+    assert masks.sum(2).unique(dim=0).tolist() == [[1, 2, 4]]  # the last, say, is absent, and keeps all
+    used = masks[:, :2].any(1)
+    assert torch.equal(used, masks[:, 1])  # two filters of a pool of two
+    pools = (used.double() @ torch.tensor([8.0, 4, 2, 1], dtype=torch.float64)).long().bincount(minlength=16)
+    likely = [12, 10, 9, 6, 5, 3]
+    assert pools[likely].sum() == 6000
+    assert pools[likely].sub(1000).abs().max() < 5 * 1000**0.5
+    ones = masks[:, 0].double().mean(0)
+    assert (ones - 0.25).abs().max() < 5 * (0.25 * 0.75 / 6000) ** 0.5
+
+
 def test_draws_repeat_with_the_seed() -> None:
-    one, same, other = (torch.cat([*random_masks([2] * 3, 9, 5, torch.Generator().manual_seed(s))]) for s in (1, 1, 2))
+    seeds = (1, 1, 2)
+    one, same, other = (
+        torch.cat([*random_masks([2] * 3, None, 9, 5, torch.Generator().manual_seed(seed))]) for seed in seeds
+    )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
 def test_draws_are_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = torch.cat([*random_masks([2, 3], 9, 5, torch.Generator().manual_seed(1))])
+    whole = torch.cat([*random_masks([2, 3], None, 9, 5, torch.Generator().manual_seed(1))])
     monkeypatch.setattr(null, "TABLES", 40)
-    parts = [*random_masks([2, 3], 9, 5, torch.Generator().manual_seed(1))]
+    parts = [*random_masks([2, 3], None, 9, 5, torch.Generator().manual_seed(1))]
     assert [len(part) for part in parts] == [2, 2, 1]
     assert torch.equal(torch.cat(parts), whole)
 
@@ -41,11 +57,11 @@ def test_accuracy_is_that_of_each_head_by_itself(monkeypatch: pytest.MonkeyPatch
     head = Head(torch.randint(-2, 3, (4, 6), generator=generator).float(), torch.zeros(4))
     labels = torch.randint(0, 4, (50,), generator=generator)
     draws = torch.Generator().manual_seed(5)
-    masks = torch.cat([*random_masks([1, 2, 3, 6], 6, 7, draws)])
+    masks = torch.cat([*random_masks([1, 2, 3, 6], None, 6, 7, draws)])
     expected = [int((predict(responses, head.weight * mask, head.bias) == labels).sum()) for mask in masks]
     assert decomposed_right(responses, labels, head, masks).tolist() == expected
     monkeypatch.setattr(null, "TABLES", 48)
-    assert null_right(responses, labels, head, [1, 2, 3, 6], 7, draws.manual_seed(5)).tolist() == expected
+    assert null_right(responses, labels, head, [1, 2, 3, 6], None, 7, draws.manual_seed(5)).tolist() == expected
 
 
 def test_p_values() -> None:

@@ -107,3 +107,47 @@ def teacher(inputs: Tensor, labels: Tensor, classes: int, ridge: float, scales: 
     shares = torch.bincount(labels, minlength=classes).double() / len(labels)
     tried = [torch.softmax(scale * logits.T + shares.log(), 1) for scale in scales]
     return min(tried, key=lambda found: -found[torch.arange(len(labels)), labels].log().sum().item())
+
+
+def least_losses(inputs: Tensor, targets: Tensor, penalty: Tensor, supports: Tensor) -> Tensor:
+    """The least value for many supports (H, C, k) at once, by Newton's method with step halving."""
+    images, classes = targets.shape
+    columns = torch.cat([inputs, torch.ones(images, 1, dtype=inputs.dtype)], 1)
+    rows = torch.cat([supports, torch.full_like(supports[..., :1], inputs.shape[1])], 2)
+    taken = columns.T[rows]  # (H, C, k + 1, N)
+    penalties = torch.cat([penalty, penalty.new_tensor([BIAS_PENALTY])])[rows]
+    entropy = -torch.special.xlogy(targets, targets).sum() / images
+
+    def value(weight: Tensor) -> Tensor:
+        shares = torch.log_softmax((weight[..., None] * taken).sum(2), 1)
+        ridge = (penalties * weight.square()).sum((1, 2)) / 2
+        return -(targets.T * shares).sum((1, 2)) / images - entropy + ridge
+
+    weight = torch.zeros(rows.shape, dtype=inputs.dtype)
+    size = rows.shape[1] * rows.shape[2]
+    same = torch.eye(classes, dtype=inputs.dtype)
+    for _ in range(50):
+        shares = torch.softmax((weight[..., None] * taken).sum(2), 1)
+        gradient = ((shares - targets.T)[:, :, None] * taken).mean(3) + penalties * weight
+        spread = shares[:, :, None] * (same[..., None] - shares[:, None])
+        if gradient.abs().max() < 1e-8:
+            break
+        hessian = torch.einsum("habn,hain,hbjn->haibj", spread, taken, taken).reshape(-1, size, size) / images
+        hessian += torch.diag_embed(penalties.flatten(1))
+        step = torch.linalg.solve(hessian, gradient.flatten(1)).view_as(weight)
+        length = torch.ones(len(weight), 1, 1, dtype=weight.dtype)
+        for _ in range(20):
+            worse = value(weight - length * step) > value(weight) + 1e-14
+            if not worse.any():
+                break
+            length[worse] /= 2
+        weight = weight - length * step
+    return value(weight)
+
+
+def pooled_supports(classes: int, filters: int, k: int, budget: int) -> Tensor:
+    """Every way to give each class k filters, no more than ``budget`` in all, (H, C, k)."""
+    found = set()
+    for pool in combinations(range(filters), budget):
+        found.update(product(combinations(pool, k), repeat=classes))
+    return torch.tensor(sorted(found))

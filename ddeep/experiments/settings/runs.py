@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, PositiveInt, model_validator
 
 from ...errors import ConfigError
 from ...selections.form import HeadForm
@@ -27,6 +27,7 @@ _LAYERS = "Names of layers or globs (default: the one feeding the head)."
 _L2 = "Penalty of the refit (default: chosen on a tenth of the train split)."
 _FORM = "What the refit may choose: real weights, or signs times shared magnitudes, see docs/heads.md."
 _DISTINCT = "Give no two classes the same filters: the one that loses least by it takes another."
+_BUDGET = "Different filters that all classes together may use (default: any number)."
 _OUT = "Folder to write (default: one of its own under runs/)."
 
 
@@ -51,6 +52,7 @@ class RunConfig(SubjectConfig):
         "Filters per class, or a fraction in (0, 1): --k 0.9 keeps fewer filters than --k 0.5 (the most frequent ones, "
         "holding about 1-k of the counts, as the paper's authors do). Default: the model's own.",
     )
+    budget: int | None = option(None, SELECT, _BUDGET, ge=1)
     selection: Path | None = option(None, SELECT, "Use the filters of this file (ddeep's or the authors') instead.")
     no_refit: bool = option(False, SELECT, "Skip the refit: the saved head is the strategy's own if it learned one.")
     l2: float | None = option(None, SELECT, _L2, gt=0, allow_inf_nan=False)
@@ -70,6 +72,8 @@ class RunConfig(SubjectConfig):
             )
         if self.selection is not None and self.k is not None:
             raise ConfigError("--k goes with --strategy; a selection file has its own number of filters.")
+        if self.selection is not None and self.budget is not None:
+            raise ConfigError("--budget goes with --strategy; a selection file has its filters already.")
         _check_form(self.head_form, self.no_refit)
         if self.distinct and self.selection is not None:
             raise ConfigError("--distinct goes with --strategy; the filters of a selection file are as they are.")
@@ -89,6 +93,7 @@ class MeasureConfig(SubjectConfig):
         None, SELECT, "How to select, for metrics of a selection: `ddeep list strategies`.", complete="strategies"
     )
     k: OneK = option(None, SELECT, "Filters per class of that selection (default: the model's own).")
+    budget: int | None = option(None, SELECT, _BUDGET, ge=1)
     out: Path | None = option(None, WRITE, _OUT)
 
 
@@ -102,6 +107,9 @@ class CompareConfig(NetworkConfig):
     )
     k: Annotated[tuple[int | float, ...], BeforeValidator(_each_k)] = option(
         (), SELECT, "Filters per class, such as 2,3,5,10,20 (default: the model's own)."
+    )
+    budget: Annotated[tuple[PositiveInt, ...], BeforeValidator(several)] = option(
+        (), SELECT, "Different filters that all classes together may use, such as 50,100 (default: any number)."
     )
     no_refit: bool = option(False, COMPUTE, "Skip the refits of the decomposed heads.")
     l2: float | None = option(None, COMPUTE, _L2, gt=0, allow_inf_nan=False)

@@ -14,11 +14,16 @@ from .objective import GATHERED
 NUMBERS = 2**30  # images × (filters + 4 × classes); beyond it a random sample of the images must do
 
 
+def most_images(filters: int, classes: int) -> int:
+    """As many images as ``NUMBERS`` allows."""
+    return max(1, NUMBERS // (filters + 4 * classes))
+
+
 def sampled(
     responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], classes: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "m k"], Int64[Tensor, " m"]]:
     """All images, or as many at random as ``NUMBERS`` allows."""
-    most = max(1, NUMBERS // (responses.shape[1] + 4 * classes))
+    most = most_images(responses.shape[1], classes)
     if len(labels) <= most:
         return responses, labels
     chosen = torch.randperm(len(labels), generator=generator)[:most].sort().values.to(labels.device)

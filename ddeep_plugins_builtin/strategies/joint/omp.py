@@ -38,3 +38,26 @@ def matching_pursuit(gram: Float[Tensor, "k k"], targets: Float[Tensor, "c k"], 
         left -= row * (left[everyone, best] * scale)[:, None]
         energy -= row.square()
     return chosen
+
+
+def shared_pursuit(gram: Float[Tensor, "k k"], targets: Float[Tensor, "c k"], count: int) -> Int64[Tensor, " count"]:
+    """As ``matching_pursuit``, but one set of filters for all classes: those that lower the sum of their errors most.
+
+    Simultaneous orthogonal matching pursuit (Tropp, Gilbert & Strauss, Signal Processing 86, 2006), with least squares'
+    gains. A step costs C·K + K·(steps before it).
+    """
+    left, energy = targets.clone(), gram.diagonal().clone()
+    least = NEGLIGIBLE * energy.clamp(min=torch.finfo(energy.dtype).tiny)
+    rows = targets.new_zeros(count, len(gram))
+    taken = torch.zeros_like(energy, dtype=torch.bool)
+    chosen = torch.zeros(count, dtype=torch.int64, device=gram.device)
+    for step in range(count):
+        gain = torch.where(energy > least, left.square().sum(0) / energy.clamp(min=least), 0.0)
+        best = int(gain.masked_fill(taken, -1.0).argmax())
+        chosen[step], taken[best] = best, True
+        if energy[best] > least[best]:
+            row = (gram[best] - rows[:step, best] @ rows[:step]) * energy[best].rsqrt()
+            rows[step] = row
+            left -= torch.outer(left[:, best] * energy[best].rsqrt(), row)
+            energy -= row.square()
+    return chosen

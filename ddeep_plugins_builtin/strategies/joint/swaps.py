@@ -24,11 +24,11 @@ class Swaps(NamedTuple):
     into: Int64[Tensor, " c"]
 
 
-def improve(head: SparseHead) -> SparseHead:
+def improve(head: SparseHead, rounds: int = ROUNDS) -> SparseHead:
     """Swap while that lowers the loss: the quadratic model proposes for every class at once, a fit decides."""
     if head.width == head.objective.filters:
         return head
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         best = best_swaps(head)
         order = best.gain.argsort(descending=True, stable=True)
         order = order[best.gain[order] > 0]
@@ -53,21 +53,28 @@ def swapped(head: SparseHead, swaps: Swaps, classes: Int64[Tensor, " s"]) -> Spa
 
 def best_swaps(head: SparseHead) -> Swaps:
     """Of every class, among the filters that promise most."""
+    slopes = head.objective.slopes(head.support, head.weight)
+    into = screened(head, slopes)
+    best, flat = gains_of(head, slopes, into).flatten(1).max(1)
+    return Swaps(best, flat // into.shape[1], into.gather(1, flat[:, None] % into.shape[1])[:, 0])
+
+
+def screened(head: SparseHead, slopes: Slopes) -> Int64[Tensor, "c o"]:
+    """Of every class the filters that promise most, best first; none where it uses all."""
+    return promise(head, slopes).topk(min(SCREENED, head.objective.filters - head.width), dim=1).indices
+
+
+def gains_of(head: SparseHead, slopes: Slopes, into: Int64[Tensor, "c o"]) -> Float[Tensor, "c m o"]:
+    """What swapping each filter of a class for each of ``into`` gains: see ``gains``."""
     objective, support = head.objective, head.support
-    slopes = objective.slopes(support, head.weight)
-    into = promise(head, slopes).topk(min(SCREENED, objective.filters - head.width), dim=1).indices
-    own = objective.own_blocks(support, slopes.spread)
-    across = objective.blocks(support, into, slopes.spread)
-    found = gains(
-        own,
-        across,
+    return gains(
+        objective.own_blocks(support, slopes.spread),
+        objective.blocks(support, into, slopes.spread),
         slopes.curvature.gather(1, into),
         slopes.gradient.gather(1, support),
         slopes.gradient.gather(1, into),
         head.weight,
     )
-    best, flat = found.flatten(1).max(1)
-    return Swaps(best, flat // into.shape[1], into.gather(1, flat[:, None] % into.shape[1])[:, 0])
 
 
 def promise(head: SparseHead, slopes: Slopes | None = None) -> Float[Tensor, "c k1"]:
