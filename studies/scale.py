@@ -83,11 +83,12 @@ def main() -> int:
     arguments.add_argument("--strategies", nargs="*", default=list(STRATEGIES))
     arguments.add_argument("--k", type=int, nargs="*", default=list(KS))
     arguments.add_argument("--budgets", type=int, nargs="*", help="in place of the subject's")
+    arguments.add_argument("--drawn-only", action="store_true", help="table and figure of what is there")
     arguments.add_argument("--l2", type=float, default=1e-4, help="the refits' penalty")
     given = arguments.parse_args()
     known = subjects(given.data_dir)
     given.out.mkdir(parents=True, exist_ok=True)
-    for name in given.subjects or known:
+    for name in [] if given.drawn_only else given.subjects or known:
         study(known[name], given.out / f"{name}.json", given)
     paths = {name: given.out / f"{name}.json" for name in known}
     found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
@@ -217,8 +218,10 @@ def panel(axes: Axes, rows: Sequence[dict[str, Any]], axis: str, label: str, ful
         own = sorted((row[axis], best_of(row)) for row in rows if row["strategy"] == strategy)
         colour = COLOURS[STRATEGIES.index(strategy)] if strategy in STRATEGIES else GREY
         axes.plot(*zip(*own, strict=True), marker="o", markersize=3, color=colour, label=strategy)
-    if axis == "k":
-        axes.set_xscale("log", base=2)
+    along = sorted({row[axis] for row in rows})
+    axes.set_xscale("log")
+    axes.set_xticks(along, list(map(str, along)))
+    axes.minorticks_off()
     axes.set_xlabel(label)
 
 
