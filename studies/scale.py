@@ -68,7 +68,7 @@ def subjects(data: Path) -> dict[str, Subject]:
         ),
         "32": Subject("ResNet32", {"model": "resnet32", "weights": published[32], **cifar}, few, small),
         "44": Subject("ResNet44", {"model": "resnet44", "weights": published[44], **cifar}, few, small),
-        "lite0": Subject("EfficientNet-Lite0, 202 classes", wide, (50, 100, 200), (5,)),
+        "lite0": Subject("Lite0, 202 classes", wide, (50, 100, 200), (5,)),
     }
 
 

@@ -117,3 +117,12 @@ def test_a_selection_of_its_own_is_taken_only_if_it_keeps_to_the_budget() -> Non
 def test_budgets_that_cannot_be(k: int | float, budget: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         chosen(StrategySpec("made", select=given_scores, fractions=True), k, budget)
+
+
+def test_classes_set_apart_stay_within_the_budget() -> None:
+    alike = torch.tensor([[9.0, 8, 7, 0, 0, 0, 0, 6], [9, 8, 0, 7, 0, 0, 0, 6], [9, 7, 8, 0, 0, 0, 0, 6]])
+    spec = StrategySpec("made", select=lambda _evidence, _k, _context: alike)
+    evidence, context = evidence_of(batch(), [], CLASSES), Context(nn.ReLU(), budget=3)
+    found = choose(spec, evidence, 2, context, distinct=True)
+    assert len({frozenset(row) for row in found.filters}) == CLASSES
+    assert found.distinct <= 3
