@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,8 @@ import torch
 from ddeep_transformers import folders
 from ddeep_transformers.classifiers import spec
 
-from ddeep.cli import main
+import ddeep
 from ddeep.plugin import DdeepError, WeightsError, load_strictly
-from ddeep.registry.registry import registry
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 LAYERS = {
@@ -35,13 +35,10 @@ LAYERS = {
 Save = Callable[[str, Path], Any]
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["ddeep", *words])
-    return main()
-
-
-def of(pictures: Path) -> list[str]:
-    return ["--model", "hf/mine", "--dataset", "folder", "--data-dir", str(pictures), "--no-refit", "--out", "found"]
+def command(*words: str) -> None:
+    """A command line of ddeep, as a user types it."""
+    done = subprocess.run([sys.executable, "-m", "ddeep", *words], capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("architecture", list(LAYERS))
@@ -50,8 +47,8 @@ def test_ddeep_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     module = save(architecture, tmp_path / "mine")
-    assert run(monkeypatch, "run", "--strategy", "contribution", *of(pictures)) == 0
-    document = json.loads(Path("found/run.json").read_text())
+    given = {"model": "hf/mine", "dataset": "folder", "data_dir": pictures}
+    document = ddeep.run(**given, strategy="contribution", no_refit=True).document
     assert (document["head"], document["layer"]) == LAYERS[architecture]
     assert [row["class"] for row in document["per_class"]] == NAMES  # in the order of the outputs, not of the alphabet
     assert document["accuracy"]["decomposed"] is not None
@@ -69,9 +66,10 @@ def test_a_run_of_such_a_network_opens_again(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save("resnet", tmp_path / "mine")
-    assert run(monkeypatch, "run", "--strategy", "paper", *of(pictures)) == 0
-    assert run(monkeypatch, "report", "found") == 0
-    assert run(monkeypatch, "export", "found", "--to", "pt2", "--out", "plain") == 0
+    images = ["--dataset", "folder", "--data-dir", str(pictures)]
+    command("run", "--model", "hf/mine", *images, "--strategy", "paper", "--no-refit", "--out", "found")
+    command("report", "found", "--no-layers")
+    command("export", "found", "--to", "pt2", "--out", "plain")
 
 
 def test_other_classes_get_a_fresh_head(save: Save, tmp_path: Path) -> None:
@@ -153,4 +151,4 @@ def test_a_name_of_the_hub_is_looked_for_in_its_cache_first(
     with pytest.raises(WeightsError, match="downloads are forbidden"):
         spec("somebody/else")
     with pytest.raises(DdeepError, match="No model is called 'hf/nothing'"):
-        registry().find("model", "hf/nothing")
+        ddeep.run(model="hf/nothing", dataset="digits", strategy="paper")
