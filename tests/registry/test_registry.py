@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from ddeep import DatasetSpec, ModelFamily, ModelSpec
+from ddeep import DatasetFamily, DatasetSpec, ModelFamily, ModelSpec
 from ddeep.errors import PluginError
 from ddeep.registry.discovery import SPEC_TYPES, block_patterns
 from ddeep.registry.registry import PluginWarning, registry
@@ -147,7 +147,7 @@ def test_catalogs_are_sorted_mappings() -> None:
     assert list(found.models) == sorted(found.models)
     assert len(found.models) == len(list(found.models))
     assert all(isinstance(spec, ModelSpec | ModelFamily) for spec in found.models.values())
-    assert all(isinstance(spec, DatasetSpec) for spec in found.datasets.values())
+    assert all(isinstance(spec, DatasetSpec | DatasetFamily) for spec in found.datasets.values())
     with pytest.raises(KeyError):
         found.models["xyzzy"]
 
