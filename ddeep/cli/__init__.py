@@ -33,6 +33,7 @@ COMMANDS = {
     "measure": ("measure", "Measure how selective layers are, and what classes share."),
     "compare": ("compare", "Compare strategies for every k, with intervals."),
     "report": ("report", "Turn a run into one HTML file that opens anywhere."),
+    "serve": ("serve", "Show a run's page here, and look at images of your own."),
     "explain": ("explain", "Take a prediction apart, filter by filter."),
     "predict": ("predict", "Sets of classes that hold the true one as often as asked."),
     "train": ("train", "Train a model from scratch."),

@@ -56,13 +56,19 @@ def explain(
 
 def _show(explanation: Explanation, classes: tuple[str, ...]) -> None:
     true = "" if explanation.true is None else f", true class {classes[explanation.true]}"
+    name = f" ({explanation.name})" if explanation.name not in explanation.image else ""
+    first, second = explanation.logits
     console.say(
-        f"{explanation.image}{true}: called {classes[explanation.predicted]} "
+        f"{explanation.image}{name}{true}: called {classes[explanation.predicted]} "
         f"(by the full network {classes[explanation.full_predicted]})"
+    )
+    console.say(
+        f"probability {100 * first.probability:.1f} % (of {second.name} {100 * second.probability:.1f} %); "
+        f"its logit is {explanation.margin:.3f} above the next"
     )
     for part in explanation.logits:
         kind = "called" if part.index == explanation.predicted else "true" if part.index == explanation.true else "next"
-        console.table(f"{kind}: {part.name}", ["filter", "response", "weight", "W·r"], _rows(part))
+        console.table(f"{kind}: {part.name}", ["filter", "response", "typical", "weight", "W·r"], _rows(part))
 
 
 def _rows(part: ClassLogit, digits: int = 3) -> list[list[str]]:
@@ -72,10 +78,16 @@ def _rows(part: ClassLogit, digits: int = 3) -> list[list[str]]:
     values, logit = adding_up([*(term.contribution for term in part.terms), part.bias], part.logit, digits)
     figures = [f"{value:.{digits}f}" for value in (*values, logit)]
     rows = [
-        [str(term.filter), f"{term.response:.{digits}f}", f"{term.weight:.{digits}f}", figure]
+        [
+            str(term.filter),
+            f"{term.response:.{digits}f}",
+            "" if term.typical is None else f"{term.typical:.{digits}f}",
+            f"{term.weight:.{digits}f}",
+            figure,
+        ]
         for term, figure in zip(part.terms, figures, strict=False)
     ]
-    return [*rows, ["bias", "", "", figures[-2]], ["logit", "", "", figures[-1]]]
+    return [*rows, ["bias", "", "", "", figures[-2]], ["logit", "", "", "", figures[-1]]]
 
 
 def _file_name(image: str, before: list[str]) -> str:

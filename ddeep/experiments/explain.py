@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..data.decoding import fitted_pixels
 from ..data.images import FileImages, Split
 from ..data.loaded import LoadedImages
 from ..errors import ConfigError, DataError, suggestion
+from ..evidence.store import gather
 from ..evidence.subject import Subject
 from ..networks.head import FEEDS_TOLERANCE, Head, get_head
 from ..networks.hooks import ResponseHooks
@@ -24,7 +26,8 @@ from ..networks.layer import Layer, close
 from ..networks.logits import read_logits
 from ..results.run import read_run, saved_network
 from ..selections.selection import Selection
-from .reopen import reopen
+from ..statistics.basic import ClassSums
+from .reopen import reopen, with_module
 
 SCHEMA = "ddeep.explanation/1"
 OF_A_SPLIT = re.compile(r"(train|test):(\d+)")
@@ -32,23 +35,31 @@ OF_A_SPLIT = re.compile(r"(train|test):(\d+)")
 
 @dataclass(frozen=True)
 class Term:
-    """One filter's part of a logit: ``contribution`` is ``weight`` times ``response``, exact in double precision."""
+    """One filter's part of a logit: ``contribution`` is ``weight`` times ``response``, exact in double precision.
+
+    ``typical`` is the filter's mean response to the class's own test images; None where it has none.
+    """
 
     filter: int
     response: float
+    typical: float | None
     weight: float
     contribution: float
 
 
 @dataclass(frozen=True)
 class ClassLogit:
-    """A class's logit as its parts, the filters best first: ``logit`` = ``bias`` + Σ contributions, exactly (fsum)."""
+    """A class's logit as its parts, the largest first: ``logit`` = ``bias`` + Σ contributions, exactly (fsum).
+
+    ``probability`` is the softmax over all classes.
+    """
 
     index: int
     name: str
     bias: float
     terms: tuple[Term, ...]
     logit: float
+    probability: float
 
 
 @dataclass(frozen=True)
@@ -56,29 +67,35 @@ class Explanation:
     """One image: what the run's network calls it (``predicted``), and the logits of two classes taken apart.
 
     ``logits`` holds the predicted class and then the true one, or the runner-up where the image is called rightly or
-    its class is not known (``true`` is None). ``full_predicted`` is what the full network calls it.
+    its class is not known (``true`` is None). ``full_predicted`` is what the full network calls it. ``name`` is the
+    image's file with its folder, ``image`` what was asked for. ``margin`` is the predicted logit less the next.
     """
 
     image: str
+    name: str
     pixels: UInt8[Tensor, "s s 3"]
     predicted: int
     full_predicted: int
     true: int | None
     logits: tuple[ClassLogit, ClassLogit]
+    margin: float
     inputs: Float[Tensor, "1 c h w"]  # the image as the network takes it
 
     def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
         """The explanation as JSON-ready data."""
         return {
             "image": self.image,
+            "name": self.name,
             "true": None if self.true is None else classes[self.true],
             "predicted": classes[self.predicted],
             "full_predicted": classes[self.full_predicted],
+            "margin": self.margin,
             "classes": [
                 {
                     "index": part.index,
                     "class": part.name,
                     "logit": part.logit,
+                    "probability": part.probability,
                     "bias": part.bias,
                     "filters": [vars(term) for term in part.terms],
                 }
@@ -139,19 +156,45 @@ class Explainer:
         ranked = logits[0].argsort(descending=True).tolist()
         predicted = ranked[0]
         other = label if label is not None and label != predicted else next(c for c in ranked if c != predicted)
-        parts = (self._taken_apart(predicted, responses[0]), self._taken_apart(other, responses[0]))
-        return Explanation(image, pixels, predicted, int(full.argmax(1)), label, parts, images)
+        shares = logits[0].double().softmax(0).tolist()
+        parts = tuple(self._taken_apart(c, responses[0], shares[c]) for c in (predicted, other))
+        margin = float(logits[0, predicted]) - float(logits[0, ranked[1]])
+        called = int(full.argmax(1))
+        return Explanation(image, self._name_of(image), pixels, predicted, called, label, parts, margin, images)  # type: ignore[arg-type]
 
-    def _taken_apart(self, c: int, responses: Float[Tensor, " k"]) -> ClassLogit:
+    @cached_property
+    def typical(self) -> Float[Tensor, "c k"]:
+        """Mean response of every filter to the test images of every class, in the run's network; NaN without any."""
+        subject = self.subject
+        if self.document["accuracy"].get("finetuned") is not None:
+            subject = with_module(subject, self.module)
+        test = gather(subject, "test", {self.layer: [ClassSums()]})[self.layer]
+        return test[ClassSums()].sums / test.class_counts[:, None]
+
+    def _taken_apart(self, c: int, responses: Float[Tensor, " k"], probability: float) -> ClassLogit:
         """The logit of class ``c``. Products of two float32 numbers are exact in double precision."""
         chosen = self.selection.filters[c] or range(len(responses))  # an absent class keeps its dense row
         terms = []
         for j in chosen:
             response, weight = float(responses[j]), float(self.head.weight[c, j])
-            terms.append(Term(j, response, weight, weight * response))
+            typical = float(self.typical[c, j])
+            terms.append(Term(j, response, None if math.isnan(typical) else typical, weight, weight * response))
+        terms.sort(key=lambda term: (-term.contribution, term.filter))
         bias = float(self.head.bias[c])
         logit = math.fsum([bias, *(term.contribution for term in terms)])
-        return ClassLogit(c, self.subject.classes[c], bias, tuple(terms), logit)
+        return ClassLogit(c, self.subject.classes[c], bias, tuple(terms), logit, probability)
+
+    def _name_of(self, image: str) -> str:
+        """An image of a split by its file and that one's folder, where it has one; another by its file's name."""
+        match = OF_A_SPLIT.fullmatch(image)
+        if not match or Path(image).exists():
+            return Path(image).name
+        split: Split = "train" if match[1] == "train" else "test"
+        images = self.subject.images[split]
+        if not isinstance(images, FileImages):
+            return image
+        path = images.files[int(match[2])]
+        return f"{path.parent.name}/{path.name}"
 
     def read(self, image: str) -> tuple[UInt8[Tensor, "s s 3"], Float[Tensor, "1 c h w"], int | None]:
         """Pixels as the network sees them, normalised as it takes them, and the label where it is known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,13 @@ from ..errors import ConfigError, DataError
 from ..files.downloads import nothing_fetched
 from ..files.sealed import DEFAULTS, FILES
 from ..files.validation import first_problem
+from ..networks.weights import weights_hash
 from .opening import open_subject, provenance_of
 from .settings import RunConfig
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..evidence.subject import Subject
 
 
@@ -80,3 +84,9 @@ def check_same(document: dict[str, Any], subject: Subject) -> None:
             f"{what[0].upper()}{what[1:]} have changed since the run (model {document.get('model')!r}, dataset "
             f"{subject.dataset!r}). Bring the old ones back, or run it again."
         )
+
+
+def with_module(subject: Subject, module: nn.Module) -> Subject:
+    """The same images for another module of the same architecture; its evidence is kept under its own weights' hash."""
+    hashed = weights_hash(module.state_dict())
+    return replace(subject, network=replace(subject.network, module=module, weights_hash=hashed))

@@ -54,11 +54,10 @@ def _run_report(run: Path, settings: ReportConfig, subject: Subject | None) -> t
     from .findings import find
     from .plots import run_plots
     from .run_page import run_page
-    from .strips import strips
     from .style import style
     from .views import filter_order
 
     found = find(run, settings, subject)
     with style():
         plots = run_plots(found, filter_order(found))
-    return run_page(found, plots, strips(found)), plots, found.missing
+    return run_page(found, plots), plots, found.missing

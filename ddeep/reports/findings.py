@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from ..errors import DataError, DdeepError
 from ..evidence.evidence import Evidence
 from ..evidence.store import gather
 from ..evidence.subject import Subject
-from ..experiments.reopen import reopen, run_config
+from ..experiments.reopen import reopen, run_config, with_module
 from ..experiments.settings import ReportConfig
 from ..heads.ablation import knockout
-from ..heads.accuracy import confusion, predict, predictions
+from ..heads.accuracy import confusion, predict
 from ..networks.head import Head, get_head
 from ..networks.layer import Layer
 from ..results.run import read_run, saved_network
@@ -25,50 +26,76 @@ from ..selections.selection import Selection
 from ..statistics.basic import ClassSums, Confusion
 from ..statistics.top_images import TopImages
 from .depth import Depth, measure_depth
+from .names import read_names
 from .style import STAGES
 
 TOP = 6  # images shown of a filter
+SAME = 0.1  # points by which an accuracy computed again may differ from the run's own
 
 
 @dataclass
 class Measured:
     """What the images tell. Tables are on the test split, class by class or class by filter.
 
-    ``confusions``: images by true and predicted class, for every stage that can still be computed. ``means``: mean
-    response of a filter to a class's images. At the layer that feeds the head, ``contributions``: mean of W_cj·r_j
-    over a class's images; ``knockout``: change of a class's accuracy, in percent points, when the filter is
-    silenced in the full network. Rows of classes without images are NaN. ``top``: the train images each filter
-    responds to most.
+    ``train`` and ``test`` hold the responses of the network as it came, ``tuned`` the test responses of
+    ``tuned_subject``, the fine-tuned one, where there is one. ``predictions``: the class of every test image, at
+    every stage that can still be computed; ``heads``: what makes them of responses. ``means``: mean response of a
+    filter to a class's images. At the layer that feeds the head, ``contributions``: mean of W_cj·r_j over a class's
+    images; ``knockout``: images of a class that the full network classifies correctly when the filter is silenced,
+    more or fewer than before. Rows of classes without images are NaN (0 in ``knockout``). ``top``: the train images
+    each filter responds to most.
     """
 
     subject: Subject
     layer: Layer
-    class_counts: Int64[Tensor, " c"]
-    confusions: dict[str, Int64[Tensor, "c c"]]
+    train: Evidence
+    test: Evidence
     means: Float[Tensor, "c k"]
     top: TopImages
+    predictions: dict[str, Int64[Tensor, " n"]]
+    heads: dict[str, Head] = field(default_factory=dict)
+    tuned: Evidence | None = None
+    tuned_subject: Subject | None = None
     contributions: Float[Tensor, "c k"] | None = None
-    knockout: Float[Tensor, "c k"] | None = None
+    knockout: Int64[Tensor, "c k"] | None = None
     depth: list[Depth] = field(default_factory=list)
 
     @property
+    def class_counts(self) -> Int64[Tensor, " c"]:
+        return self.test.class_counts
+
+    @property
+    def labels(self) -> Int64[Tensor, " n"]:
+        """The class of every test image."""
+        return self.test.cached_responses()[1]
+
+    @cached_property
+    def confusions(self) -> dict[str, Int64[Tensor, "c c"]]:
+        """Images by true and predicted class, of the full network and of every other stage."""
+        tables = {stage: confusion(self.labels, told, self.test.classes) for stage, told in self.predictions.items()}
+        return {"full": self.test[Confusion()].counts} | tables
+
+    @property
     def shares(self) -> Float[Tensor, "c k"] | None:
-        """Contribution over the sum of all filters' contributions to the same logit (the bias left out)."""
+        """Contribution over the sum of all filters' magnitudes: with its sign, the magnitudes add up to 1."""
         if self.contributions is None:
             return None
-        whole = self.contributions.sum(1, keepdim=True)
-        return torch.where(whole > 0, self.contributions / whole, torch.nan)
+        return self.contributions / self.contributions.abs().sum(1, keepdim=True)
 
 
 @dataclass
 class Findings:
-    """A run directory read, and ``measured`` from its images; without them ``missing`` says why."""
+    """A run directory read, and ``measured`` from its images; without them ``missing`` says why.
+
+    ``names`` are those that a reader has given to filters.
+    """
 
     folder: Path
     document: dict[str, Any]
     selection: Selection
     measured: Measured | None = None
     missing: str = ""
+    names: dict[int, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -110,6 +137,8 @@ def find(folder: Path, settings: ReportConfig | None = None, subject: Subject | 
         assert found.stages
     except (KeyError, TypeError, AssertionError) as error:
         raise DataError(f"{folder / 'run.json'} is not a whole result: {type(error).__name__} {error}.") from None
+    if settings.names is not None:
+        found.names = read_names(settings.names, document, selection.num_filters)
     try:
         subject = subject or reopen(document, settings.data_dir, settings.device)
     except DdeepError as error:
@@ -129,32 +158,38 @@ def _measure(found: Findings, subject: Subject) -> Measured:
     test = gather(subject, "test", {layer: [ClassSums(), Confusion()]}, keep=[layer])[layer]
     counts = test.class_counts
     means = torch.where(counts[:, None] > 0, test[ClassSums()].sums / counts[:, None], torch.nan)
-    measured = Measured(subject, layer, counts, {"full": test[Confusion()].counts}, means, train[TopImages(TOP)])
+    measured = Measured(subject, layer, train, test, means, train[TopImages(TOP)], {})
     if head is not None:
-        _measure_head(measured, found, test, head)
+        _measure_head(measured, found, head)
     return measured
 
 
-def _measure_head(measured: Measured, found: Findings, test: Evidence, head: Head) -> None:
-    responses, labels = test.cached_responses()
+def _measure_head(measured: Measured, found: Findings, head: Head) -> None:
+    responses, labels = measured.test.cached_responses()
+    measured.heads["full"] = head
+    measured.heads["decomposed"] = Head(head.weight * found.selection.mask(), head.bias)
+    if found.final != "full":
+        _add_saved(measured, found)
+    for stage, linear in measured.heads.items():
+        if stage not in measured.predictions:
+            measured.predictions[stage] = predict(responses, *linear)
+    for stage in list(measured.predictions):  # weights may carry a decomposed head of their own, for instance
+        percent = 100 * float((measured.predictions[stage] == labels).double().mean())
+        if abs(percent - found.document["accuracy"].get(stage, percent)) > SAME:
+            del measured.predictions[stage], measured.heads[stage]
     measured.contributions = measured.means * head.weight.double()
-    right, without = measured.confusions["full"].diagonal(), knockout(responses, labels, *head)
-    measured.knockout = 100 * (without - right[:, None]) / measured.class_counts[:, None].double()  # NaN without images
-    masked = Head(head.weight * found.selection.mask(), head.bias)
-    measured.confusions["decomposed"] = confusion(labels, predict(responses, *masked), test.classes)
-    if found.final in ("learned", "refit", "finetuned"):
-        measured.confusions[found.final] = _confusion_of_saved(measured, found, test)
+    full = confusion(labels, predict(responses, *head), measured.test.classes)
+    measured.knockout = knockout(responses, labels, *head) - full.diagonal()[:, None]
 
 
-def _confusion_of_saved(measured: Measured, found: Findings, test: Evidence) -> Int64[Tensor, "c c"]:
-    """The confusion matrix of the network that the run has saved."""
+def _add_saved(measured: Measured, found: Findings) -> None:
+    """The head of the network that the run has saved and, of a fine-tuned one, its responses and predictions."""
     subject = measured.subject
-    saved = saved_network(found.folder, found.document, subject.network.module)
-    if found.final == "finetuned":  # its responses are its own: run it
-        images = replace(subject.images["test"], labels=subject.labels("test"), classes=subject.classes)
-        labels, (predicted,) = predictions(saved, images, subject.network.needed_preprocessing(), subject.device)
-        return confusion(labels, predicted, test.classes)
     assert subject.network.head is not None
-    linear = get_head(saved, subject.network.head)
-    responses, labels = test.cached_responses()
-    return confusion(labels, predict(responses, linear.weight.detach(), linear.bias.detach()), test.classes)
+    saved = saved_network(found.folder, found.document, subject.network.module)
+    head = measured.heads[found.final] = Head.of(get_head(saved, subject.network.head))
+    if found.final == "finetuned":  # its responses are its own
+        layer = measured.layer
+        measured.tuned_subject = with_module(subject, saved)
+        measured.tuned = gather(measured.tuned_subject, "test", {layer: [ClassSums()]}, keep=[layer])[layer]
+        measured.predictions["finetuned"] = predict(measured.tuned.cached_responses()[0], *head)

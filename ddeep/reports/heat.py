@@ -52,23 +52,25 @@ def heat_table(
     marked: Collection[tuple[int, int]] = (),
     root: bool = False,
     plus: bool = False,
+    shaded_by: Float[Tensor, "r c"] | None = None,
 ) -> Heat:
     """Cells for ``values`` at ``rows`` × ``columns``; NaN gives an empty cell.
 
     With ``root`` colours follow the square root, which keeps small values visible beside large ones; ``plus`` shows
     the sign of positive values; ``marked`` holds (row, column) pairs. ``largest`` (default: the table's own largest
-    magnitude) ends the scale.
+    magnitude) ends the scale. ``shaded_by`` gives the colours where they are not those of the values themselves.
     """
     shown = values[list(rows)][:, list(columns)].double()
+    shades = shown if shaded_by is None else shaded_by[list(rows)][:, list(columns)].double()
     known = torch.nan_to_num(shown)
     if largest is None:
         largest = float(known.abs().max()) if known.numel() else 0.0
     cells = tuple(
         tuple(
-            Cell(number(value, digits, plus), shade(value, largest, root), (row, column) in marked)
-            for column, value in zip(columns, line, strict=True)
+            Cell(number(value, digits, plus), shade(colour, largest, root), (row, column) in marked)
+            for column, value, colour in zip(columns, line, colours, strict=True)
         )
-        for row, line in zip(rows, shown.tolist(), strict=True)
+        for row, line, colours in zip(rows, shown.tolist(), shades.tolist(), strict=True)
     )
     signed = bool((known < 0).any())
     return Heat(key, title, tuple(rows), tuple(columns), cells, number(largest, digits), signed)

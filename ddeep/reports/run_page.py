@@ -2,44 +2,78 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from markupsafe import Markup
 
 from ..experiments.settings import RunConfig
+from ..registry.registry import registry
 from .depth import layer_metrics
 from .findings import Findings
+from .glossary import TERMS, score_term
 from .page import command, finetune_command, provenance, render
-from .strips import Strip
+from .proof import FEW_IMAGES, prove
+from .run_data import page_data
 from .style import Plot, inline_svg
-from .views import changes, class_views, confusions, matrices, shared_filters
+from .verdict import p_text, sentence
+from .views import class_rows, confusions, null_chart, strip
+
+STYLES = ("run/page.css", "run/views.css", "run/switch.css")
+_PARTS = (
+    *("base", "data", "names", "tiles", "charts", "gallery", "class", "filter"),
+    *("head", "switch", "explained", "map", "overview", "mistakes", "served", "main"),
+)  # fmt: skip
+SCRIPTS = (*(f"run/{part}.js" for part in _PARTS), "report.js")
 
 
-def run_page(found: Findings, plots: list[Plot], strips: list[Strip]) -> str:
-    """The whole page as text."""
+def run_page(found: Findings, plots: list[Plot], *, served: bool = False) -> str:
+    """The whole page as text; a ``served`` one asks its server about images that are dropped on it."""
     document, measured = found.document, found.measured
-    labels = measured.subject.labels("train") if measured is not None else None
+    seed = int((document.get("config") or {}).get("seed") or 0)
+    proof = prove(found, seed)
+    data = page_data(found, seed) | {"served": served}
     return render(
         "run.html.jinja",
+        styles=STYLES,
+        scripts=SCRIPTS,
+        served=served,
+        data=_embedded(data),
         run=document,
         found=found,
         names=found.classes,
         command=_commands(document),
-        accuracies=[(stage, document["accuracy"][stage]) for stage in found.stages],
-        plots={plot.name.replace("-", "_"): Markup(inline_svg(plot)) for plot in plots},
-        matrices=matrices(found),
+        sentence=sentence(found, proof),
+        strip=strip(found, proof),
+        proof=proof,
+        few=FEW_IMAGES,
+        null=null_chart(found, proof),
+        p_text=p_text,
         confusions=confusions(found),
-        changes=changes(found),
-        classes=class_views(found, labels),
-        strips=strips,
-        shown={strip.filter: strip.count for strip in strips},
-        strip_rules=Markup("\n".join(map(_rule, strips))),
-        users=found.users(),
-        shared=shared_filters(found),
+        rows=class_rows(found),
+        switch="switch" in data and bool(data["switch"]["heads"]),
+        changes="changes" in data,
+        mapped="map" in data,
+        pictured="pictures" in data,
+        plots={plot.name.replace("-", "_"): Markup(inline_svg(plot)) for plot in plots},
         depth=measured.depth if measured is not None else [],
         specs=layer_metrics(),
+        terms=TERMS | {"score": score_term(document, _summary(document))},
         facts=_facts(document),
     )
+
+
+def _embedded(data: dict[str, Any]) -> Markup:
+    """JSON that ends no script element, whatever names it holds."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _summary(document: dict[str, Any]) -> str:
+    """The line that a strategy's plugin has for it; empty where it is not installed here."""
+    named = str(document.get("strategy") or "").partition(":")[0]
+    known = {spec.name: spec for spec in registry().strategies.unambiguous()}
+    return known[named].summary if named in known else ""
 
 
 def _commands(document: dict[str, Any]) -> str:
@@ -49,19 +83,24 @@ def _commands(document: dict[str, Any]) -> str:
     return run if not more or config.get("finetune") else f"{run} --out RUN && {more}"
 
 
-def _rule(strip: Strip) -> str:
-    rule = f".f{strip.filter}{{background-image:url({strip.plain})}}"
-    if strip.active is not None:
-        rule += f"\n.on .f{strip.filter}{{background-image:url({strip.active})}}"
-    return rule
-
-
 def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("Network", f"{document['model']}, weights {document.get('weights')}"),
         ("Layer", str(document["layer"])),
         ("Head", str(document.get("head") or "")),
         ("Images", ", ".join(f"{count:,} {split}" for split, count in document.get("images", {}).items())),
+        ("Prepared", _recipe(document)),
         *((f"SHA-256, {part}", str(value)) for part, value in document.get("hashes", {}).items()),
     ]
     return [(name, value) for name, value in rows if value] + provenance(document)
+
+
+def _recipe(document: dict[str, Any]) -> str:
+    recipe = document.get("preprocessing")
+    if not isinstance(recipe, dict):
+        return ""
+    return ", ".join(f"{name} {_value(value)}" for name, value in recipe.items())
+
+
+def _value(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

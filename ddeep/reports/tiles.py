@@ -1,4 +1,4 @@
-"""Small pictures of images and of where on them a filter is active."""
+"""Small pictures of images, and of where on them a filter is active."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..networks.hooks import forward_hooks
 from ..networks.layer import Layer
+from ..networks.places import EXTRA_TOKENS, Grid, cells, coordinates, grid_of
 
 SIDE = 96  # pixels of a tile
 BATCH = 32
@@ -27,10 +27,12 @@ _RIM_AT = 0.5  # of the largest activation on the image
 
 @dataclass(frozen=True)
 class Maps:
-    """Activation maps ``(N, F, h, w)`` of some filters on some images."""
+    """Activation maps ``(N, F, h, w)`` of some filters on images of ``side`` × ``side`` pixels, and their places."""
 
     values: Float[Tensor, "n f h w"]
     filters: tuple[int, ...]
+    grid: Grid
+    side: int
 
     def of(self, image: int, filter_: int) -> Float[Tensor, "h w"]:
         """The map of one filter on one image."""
@@ -43,10 +45,12 @@ def activation_maps(
     images: Float[Tensor, "n c h w"],
     filters: Sequence[int],
     device: torch.device,
+    grid: Grid | None = None,
 ) -> Maps | None:
     """The maps of ``filters`` at ``layer`` on normalised ``images``; None where it has no positions that lie on them.
 
-    Tokens are put back on their grid, a class token left out. ``module`` is in eval mode on the CPU, and ends there.
+    ``grid`` saves finding out again where they lie, for images of the same size. Tokens are put back on their grid, a
+    class token left out. ``module`` is in eval mode on the CPU, and ends there.
     """
     latest: list[Tensor] = []
     parts: list[Tensor] = []
@@ -63,7 +67,17 @@ def activation_maps(
                 parts.append(maps[:, list(filters)].float().cpu())
     finally:
         module.to("cpu")
-    return Maps(torch.cat(parts), tuple(filters))
+    values = torch.cat(parts)
+    return Maps(values, tuple(filters), grid or places_of(module, layer, images[:1], values), images.shape[-1])
+
+
+def places_of(module: nn.Module, layer: Layer, image: Tensor, maps: Float[Tensor, "n f h w"]) -> Grid:
+    """Where the positions of ``maps`` lie: as the network's windows say, else each in the middle of its own cell."""
+    height, width = maps.shape[-2:]
+    grid = grid_of(module, layer, image)
+    if grid is not None and (grid.down.length, grid.across.length) == (height, width):
+        return grid
+    return cells(height, width, image.shape[-1])
 
 
 def on_the_image(output: Tensor, layer: Layer) -> Float[Tensor, "n k h w"] | None:
@@ -72,33 +86,47 @@ def on_the_image(output: Tensor, layer: Layer) -> Float[Tensor, "n k h w"] | Non
         return output if layer.layout == "NCHW" else output.permute(0, 3, 1, 2)
     if output.dim() != 3:
         return None
-    for extra in (0, 1, 2, 5):  # tokens before the grid: none, a class token, another of distillation, four registers
+    for extra in EXTRA_TOKENS:
         side = math.isqrt(max(0, output.shape[1] - extra))
         if side > 1 and side * side == output.shape[1] - extra:
             return output[:, extra:].transpose(1, 2).reshape(len(output), -1, side, side)
     return None
 
 
-def spotlight(
-    pixels: UInt8[Tensor, "s s 3"], activation: Float[Tensor, "h w"], side: int = SIDE
-) -> UInt8[np.ndarray, "side side 3"]:
+def light(maps: Maps, image: int, filter_: int, side: int = SIDE) -> Float[Tensor, "side side"]:
+    """How active the filter is at each of ``side`` × ``side`` points spread over the image: from 0 to 1, the largest.
+
+    Between the centres of the positions it is interpolated bilinearly; 0 and below is 0.
+    """
+    pixels = (torch.arange(side, dtype=torch.float64) + 0.5) * maps.side / side - 0.5
+    values = maps.of(image, filter_).double()
+    for axis, along in enumerate(maps.grid):
+        places = coordinates(along, pixels)
+        below = places.floor().long().clamp(max=max(0, along.length - 2))
+        part = places - below
+        part = part[:, None] if axis == 0 else part[None]
+        above = (below + 1).clamp(max=along.length - 1)
+        values = values.index_select(axis, below) * (1 - part) + values.index_select(axis, above) * part
+    largest = maps.of(image, filter_).max()
+    return (values / largest if largest > 0 else torch.zeros_like(values)).clamp(0, 1)
+
+
+def spotlight(pixels: UInt8[Tensor, "s s 3"], lit: Float[Tensor, "side side"]) -> UInt8[np.ndarray, "side side 3"]:
     """The image, lit where the filter is active and dim elsewhere, with a line around the most active region.
 
-    ``activation`` is upsampled bilinearly; 0 and below is dim, its largest value fully lit. The line runs at half of
-    that.
+    ``lit`` is that of ``light``. The line runs at half of the largest activation.
     """
-    image = enlarged(pixels, side).astype(np.float32)
-    wide = F.interpolate(activation[None, None].double(), (side, side), mode="bilinear", align_corners=False)[0, 0]
-    light = (wide / wide.max() if wide.max() > 0 else torch.zeros_like(wide)).clamp(0, 1).numpy()
+    image = enlarged(pixels, len(lit)).astype(np.float32)
+    bright = lit.numpy()
     grey = image.mean(2, keepdims=True)
-    strength = np.sqrt(light)[..., None].astype(np.float32)
-    lit = (grey + (image - grey) * strength) * (_DIM + (1 - _DIM) * strength)
-    inside = light >= _RIM_AT
+    strength = np.sqrt(bright)[..., None].astype(np.float32)
+    shown = (grey + (image - grey) * strength) * (_DIM + (1 - _DIM) * strength)
+    inside = bright >= _RIM_AT
     padded = np.pad(inside, 1, mode="edge")
     around = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    lit[inside & ~around] = _RIM
-    shown: np.ndarray = lit.round().clip(0, 255).astype(np.uint8)
-    return shown
+    shown[inside & ~around] = _RIM
+    whole: np.ndarray = shown.round().clip(0, 255).astype(np.uint8)
+    return whole
 
 
 def enlarged(pixels: UInt8[Tensor, "s s 3"], side: int = SIDE) -> UInt8[np.ndarray, "side side 3"]:
@@ -108,8 +136,8 @@ def enlarged(pixels: UInt8[Tensor, "s s 3"], side: int = SIDE) -> UInt8[np.ndarr
     return np.asarray(image.resize((side, side), kind))
 
 
-def data_uri(rows: Sequence[UInt8[np.ndarray, "h w 3"]], quality: int = 82) -> str:
-    """Pictures of one height, side by side in one WebP, as a ``data:`` address."""
+def data_uri(picture: UInt8[np.ndarray, "h w 3"], quality: int = 80) -> str:
+    """A picture in WebP, as a ``data:`` address."""
     written = io.BytesIO()
-    Image.fromarray(np.concatenate(list(rows), axis=1)).save(written, "WEBP", quality=quality, method=6)
+    Image.fromarray(picture).save(written, "WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(written.getvalue()).decode("ascii")

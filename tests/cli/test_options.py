@@ -20,6 +20,7 @@ from ddeep.experiments.settings import (
     MeasureConfig,
     ReportConfig,
     RunConfig,
+    ServeConfig,
     TrainConfig,
 )
 from tests.support.helpers import Outcome
@@ -31,6 +32,7 @@ MODELS = {
     "train": TrainConfig,
     "finetune": FinetuneConfig,
     "report": ReportConfig,
+    "serve": ServeConfig,
     "explain": ExplainConfig,
 }
 HIDDEN = {("train", "pretrained"), ("train", "weights")}  # what `ddeep finetune --dense` is for

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 
 @dataclass
@@ -70,3 +72,9 @@ def references(page: str) -> list[str]:
         if name in ("src", "href", "xlink:href", "srcset", "action", "data", "poster", "ping", "background")
     ]
     return attributes + re.findall(r"url\(\s*['\"]?([^)'\"]{0,40})", page) + re.findall(r"@import[^;]*", page)
+
+
+def data_of(page: Path | str) -> dict[str, Any]:
+    """The document that a run's page holds for its script."""
+    text = page.read_text(encoding="utf-8") if isinstance(page, Path) else page
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])  # type: ignore[index, no-any-return]

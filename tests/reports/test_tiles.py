@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,11 +13,13 @@ from torch import Tensor, nn
 from ddeep.data.preprocessing import Preprocessing
 from ddeep.experiments.settings import ReportConfig
 from ddeep.networks.layer import Layer
+from ddeep.networks.places import cells
 from ddeep.networks.weights_file import write_trained
 from ddeep.reports import write_report
 from ddeep.reports.findings import find
-from ddeep.reports.tiles import SIDE, activation_maps, on_the_image, spotlight
+from ddeep.reports.tiles import SIDE, Maps, activation_maps, light, on_the_image, spotlight
 from tests.reports.conftest import make_run
+from tests.reports.pages import data_of
 from tests.support.documents import read_document
 from tests.support.helpers import Distributions
 from tests.support.pictures import class_folders
@@ -73,12 +77,43 @@ def test_the_light_falls_where_the_filter_is_active() -> None:
     red = torch.zeros(4, 4)
     red[:2, :2] = 1
     white = torch.full((8, 8, 3), 255, dtype=torch.uint8)
-    shown = torch.from_numpy(spotlight(white, red)).float().mean(2)
+    maps = Maps(torch.stack([red, -red])[None], (0, 1), cells(4, 4, 8), 8)
+    shown = torch.from_numpy(spotlight(white, light(maps, 0, 0))).float().mean(2)
     assert shown.shape == (SIDE, SIDE)
     assert shown[5:25, 5:25].min() > 250
     assert shown[60:, :].max() == shown[:, 60:].max() < 120
-    nothing = torch.from_numpy(spotlight(white, -red)).float()
+    nothing = torch.from_numpy(spotlight(white, light(maps, 0, 1))).float()
     assert nothing.max() < 120  # negative activations are no light
+
+
+class Strided(nn.Module):
+    """Three convolutions that halve, each as those of a ResNet: the dot of an image, eight times coarser."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        kernel = torch.tensor([0.5, 1, 0.5])
+        for name in ("one", "two", "out"):
+            conv = nn.Conv2d(1, 1, 3, 2, 1, bias=False)
+            conv.weight = nn.Parameter((kernel[:, None] * kernel)[None, None])
+            setattr(self, name, conv)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.out(self.two(self.one(images[:, :1])))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("at", [(8, 8), (16, 40), (24, 32), (33, 21), (40, 42), (13, 27)])
+def test_a_moving_dot_on_black_is_lit_at_its_place(at: tuple[int, int]) -> None:
+    """Not half a stride beside it: 3.5 pixels of 64, where a pixel of the tile is two thirds of one."""
+    image = torch.zeros(1, 3, 64, 64)
+    image[0, :, at[0], at[1]] = 1
+    maps = activation_maps(Strided().eval(), Layer("out"), image, [0], CPU)
+    assert maps is not None
+    lit = light(maps, 0, 0)
+    pixels = (torch.arange(SIDE, dtype=torch.float64) + 0.5) * 64 / SIDE - 0.5
+    for axis, place in enumerate(at):
+        weight = lit.sum(1 - axis)
+        assert float((weight * pixels).sum() / weight.sum()) == pytest.approx(place, abs=0.5)
+    assert lit.max() > 0.9
 
 
 PLUGIN = '''
@@ -132,5 +167,13 @@ def test_a_report_of_filters_on_the_last_axis(name: str, distributions: Distribu
     found = find(run, ReportConfig(no_layers=True))
     assert found.measured is not None
     assert found.measured.means.shape == (3, 16)
-    page = write_report(run, ReportConfig(no_layers=True)).page.read_text()
-    assert page.count(".on .f") == len(found.users())  # every selected filter has its overlays
+    page = data_of(write_report(run, ReportConfig(no_layers=True)).page)
+    assert page["pictures"]["maps"]["shape"][1:] == [4, 4]
+    maps = _numbers(page["pictures"]["tiles"]["map"], "<i4")
+    filters = _numbers(page["pictures"]["tiles"]["filter"], "<u2")
+    assert min(maps) >= 0  # every tile has its overlay
+    assert set(found.users()) <= set(filters)
+
+
+def _numbers(packed: dict[str, str], kind: str) -> list[int]:
+    return np.frombuffer(base64.b64decode(packed["bytes"]), kind).tolist()  # type: ignore[no-any-return]

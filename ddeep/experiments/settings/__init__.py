@@ -5,7 +5,7 @@ Nothing here imports torch: the command line shows its help from these models.
 
 from .exports import CutConfig, ExportConfig, ForgetConfig, MergeModulesConfig
 from .option import COMPUTE, EXAMINE, SELECT, TRAIN, WRITE, Panel
-from .pages import ExplainConfig, PredictConfig, ReportConfig
+from .pages import ExplainConfig, PredictConfig, ReportConfig, ServeConfig
 from .reading import read_config
 from .runs import ALL, CompareConfig, MeasureConfig, RunConfig
 from .subject import ImagesConfig, NetworkConfig, SubjectConfig
@@ -33,6 +33,7 @@ __all__ = [
     "RecipeConfig",
     "ReportConfig",
     "RunConfig",
+    "ServeConfig",
     "SubjectConfig",
     "TrainConfig",
     "read_config",

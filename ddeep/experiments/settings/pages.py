@@ -1,4 +1,4 @@
-"""The settings of ``ddeep report``, ``ddeep explain`` and ``ddeep predict``, which look at a run that is there."""
+"""The settings of ``ddeep report``, ``serve``, ``explain`` and ``predict``, which look at a run that is there."""
 
 from __future__ import annotations
 
@@ -32,8 +32,16 @@ class ReportConfig(ReopenedConfig):
     """The settings of ``ddeep report``."""
 
     layers: Several = option((), EXAMINE, "Layers to compare: names or globs (default: some over the whole depth).")
+    names: Path | None = option(None, EXAMINE, "JSON file with names of filters, as the page exports them.")
     no_layers: bool = option(False, EXAMINE, "Compare no layers, which saves a pass over the train split.")
     out: Path | None = option(None, WRITE, "HTML file to write (default: report.html in the run).")
+
+
+class ServeConfig(ReopenedConfig):
+    """The settings of ``ddeep serve``."""
+
+    names: Path | None = option(None, EXAMINE, "JSON file with names of filters, as the page exports them.")
+    port: int = option(8765, "How to compute", "Port on this machine; 0 is any that is free.", ge=0, le=65535)
 
 
 class ExplainConfig(ReopenedConfig):
