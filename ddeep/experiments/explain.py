@@ -193,8 +193,7 @@ class Explainer:
         images = self.subject.images[split]
         if not isinstance(images, FileImages):
             return image
-        path = images.files[int(match[2])]
-        return f"{path.parent.name}/{path.name}"
+        return images.name_of(int(match[2]))
 
     def read(self, image: str) -> tuple[UInt8[Tensor, "s s 3"], Float[Tensor, "1 c h w"], int | None]:
         """Pixels as the network sees them, normalised as it takes them, and the label where it is known."""

@@ -210,8 +210,7 @@ def image_name(measured: Measured, shown: Shown) -> str:
     number = f"{shown.split}:{shown.number}"
     if not isinstance(images, FileImages):
         return number
-    path = images.files[shown.number]
-    return f"{number} {path.parent.name}/{path.name}"
+    return f"{number} {images.name_of(shown.number)}"
 
 
 def _columns(count: int) -> int:
