@@ -150,7 +150,16 @@ def test_its_table_has_a_column_only_where_one_was_learned(
 ) -> None:
     distributions.install("ddeep-twice", PLUGIN)
     for strategies, shown in ((("weight",), False), (("twice", "weight"), True)):
-        words = ("--strategies", *strategies, "--k", "3", "--no-refit", "--out", tmp_path / "-".join(strategies))
+        words = (
+            "--strategies",
+            *strategies,
+            "--k",
+            "3",
+            "--no-refit",
+            "--wide",
+            "--out",
+            tmp_path / "-".join(strategies),
+        )
         done = cli_here("compare", "--model", "resnet20", *words)
         assert done.status == 0, done.err
         assert ("learned %" in done.out) == shown
