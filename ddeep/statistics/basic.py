@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ..networks.device import exact_device
@@ -178,6 +178,22 @@ class MassTopCounts(Statistic):
         self.counts.view(-1).index_add_(0, (rows * width + batch.ranking).reshape(-1), chosen.reshape(-1).long())
 
 
+def _barred(among: tuple[int, ...] | None, classes: int, device: torch.device | str) -> Bool[Tensor, " c"] | None:
+    """The classes that do not compete for predictions; None where all do."""
+    if among is None:
+        return None
+    barred = torch.ones(classes, dtype=torch.bool, device=device)
+    barred[list(among)] = False
+    return barred
+
+
+def _predicted(batch: ResponseBatch, barred: Bool[Tensor, " c"] | None) -> Int64[Tensor, " n"]:
+    """The class of each image's largest logit."""
+    assert batch.logits is not None
+    logits = batch.logits if barred is None else batch.logits.masked_fill(barred, -torch.inf)
+    return logits.argmax(1)
+
+
 @dataclass(unsafe_hash=True)
 class Confusion(Statistic):
     """True class by predicted class, from the network's own logits.
@@ -191,13 +207,10 @@ class Confusion(Statistic):
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:  # noqa: ARG002
         self.counts = _counts(classes, classes, device)
-        self._barred = torch.full((classes,), self.among is not None, device=device)
-        self._barred[list(self.among or ())] = False
+        self._barred = _barred(self.among, classes, device)
 
     def update(self, batch: ResponseBatch) -> None:
-        assert batch.logits is not None
-        logits = batch.logits.masked_fill(self._barred, -torch.inf) if self.among is not None else batch.logits
-        count_pairs(self.counts, batch.labels, logits.argmax(1))
+        count_pairs(self.counts, batch.labels, _predicted(batch, self._barred))
 
 
 @dataclass(unsafe_hash=True)
@@ -213,13 +226,11 @@ class Correct(Statistic):
 
     def start(self, classes: int, filters: int, device: torch.device | str) -> None:  # noqa: ARG002
         self.counts = torch.zeros(classes, dtype=torch.int64, device=device)
-        self._barred = torch.full((classes,), self.among is not None, device=device)
-        self._barred[list(self.among or ())] = False
+        self._barred = _barred(self.among, classes, device)
 
     def update(self, batch: ResponseBatch) -> None:
-        assert batch.logits is not None
-        logits = batch.logits.masked_fill(self._barred, -torch.inf) if self.among is not None else batch.logits
-        self.counts.index_add_(0, batch.labels, (logits.argmax(1) == batch.labels).long())
+        right = _predicted(batch, self._barred) == batch.labels
+        self.counts.index_add_(0, batch.labels, right.long())
 
 
 @dataclass(unsafe_hash=True)
