@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
@@ -91,10 +91,6 @@ class FileImages:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def name_of(self, at: int) -> str:
-        """What an image is called: its file, or its picture in a larger one, and the folder or file that holds it."""
-        return "/".join(PurePath(str(self.files[at])).parts[-2:])
 
     def place_of(self, path: Path) -> int | None:
         """Which of the images the file ``path`` is; None where it is none of them."""

@@ -102,3 +102,8 @@ class PicturesInside(Sequence[PictureInside]):
 def open_picture(source: Path | Picture) -> Opened:
     """The bytes of an image file, or of a picture that is none. Raises OSError."""
     return open_regular(source) if isinstance(source, Path) else source.open()
+
+
+def short_name(picture: Path | Picture) -> str:
+    """What a reader calls it: its file, and the folder that holds that."""
+    return "/".join(Path(str(picture)).parts[-2:])

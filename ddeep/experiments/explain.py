@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..data.decoding import fitted_pixels
 from ..data.images import FileImages, Split
 from ..data.loaded import LoadedImages
+from ..data.pictures import short_name
 from ..errors import ConfigError, DataError, suggestion
 from ..evidence.store import gather
 from ..evidence.subject import Subject
@@ -193,7 +194,7 @@ class Explainer:
         images = self.subject.images[split]
         if not isinstance(images, FileImages):
             return image
-        return images.name_of(int(match[2]))
+        return short_name(images.files[int(match[2])])
 
     def read(self, image: str) -> tuple[UInt8[Tensor, "s s 3"], Float[Tensor, "1 c h w"], int | None]:
         """Pixels as the network sees them, normalised as it takes them, and the label where it is known."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from ..data.decoding import fitted_pixels
 from ..data.loaded import LoadedImages
+from ..data.pictures import Picture
 from ..errors import ConfigError, DataError
 from ..evidence.subject import Subject
 from ..networks.head import FEEDS_TOLERANCE, Head
@@ -45,12 +45,12 @@ class Looker:
         self._filters = sorted(found.users())
         self._one_at_a_time = Lock()  # the network is moved to its device and back
 
-    def look(self, file: Path) -> dict[str, Any]:
+    def look(self, picture: Picture) -> dict[str, Any]:
         """What the page's script needs of an image: a picture, responses, and where the selected filters are active.
 
         Raises DataError for what is no image of a reasonable size.
         """
-        pixels = fitted_pixels(file, self._preprocessing)
+        pixels = fitted_pixels(picture, self._preprocessing)
         inputs = self._preprocessing.normalise(pixels[None])
         measured = self._measured
         with self._one_at_a_time:

@@ -15,6 +15,7 @@ from torch import Tensor
 from .. import console
 from ..data.images import FileImages, Split
 from ..data.loader import read_inputs, read_pixels
+from ..data.pictures import short_name
 from ..evidence.subject import Subject
 from ..networks.places import Axis, Grid
 from .findings import Measured
@@ -210,7 +211,7 @@ def image_name(measured: Measured, shown: Shown) -> str:
     number = f"{shown.split}:{shown.number}"
     if not isinstance(images, FileImages):
         return number
-    return f"{number} {images.name_of(shown.number)}"
+    return f"{number} {short_name(images.files[shown.number])}"
 
 
 def _columns(count: int) -> int:

@@ -8,10 +8,9 @@ body than an image may have.
 from __future__ import annotations
 
 import socket
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.pictures import PictureBytes
 from ..errors import ConfigError, DataError, DdeepError
 
 if TYPE_CHECKING:
@@ -87,14 +86,8 @@ async def bounded(request: Request) -> bytes:
 
 
 def look_at(looker: Looker, body: bytes) -> dict[str, Any]:
-    """What is seen of an image in memory; it is on disk, in a folder of its own, only while it is read."""
-    with tempfile.TemporaryDirectory(prefix="ddeep-") as folder:
-        file = Path(folder) / "image"
-        file.write_bytes(body)
-        try:
-            return looker.look(file)
-        except DataError as error:
-            raise DataError(str(error).replace(repr(str(file)), "The image")) from None
+    """What is seen of an image, which is never on disk."""
+    return looker.look(PictureBytes(body, "the image"))
 
 
 def bound(port: int) -> socket.socket:

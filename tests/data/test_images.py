@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from ddeep.data.images import FileImages, TensorImages
-from ddeep.data.pictures import PictureInside
 from ddeep.errors import DataError
 
 PIXELS = torch.arange(3 * 4 * 4 * 3, dtype=torch.uint8).view(3, 4, 4, 3)
@@ -60,9 +59,3 @@ def test_one_label_per_file():
 
 def test_classes_without_images_are_fine():
     assert len(TensorImages.of(PIXELS, LABELS, [str(name) for name in range(1000)])) == 3
-
-
-def test_an_image_is_called_by_its_file_and_what_holds_it() -> None:
-    files = [Path("data/train/cat/0001.png"), PictureInside(Path("shards/part-3.tar"), 0, 4, "0002.jpg")]
-    images = FileImages(files, torch.tensor([0, 1]), ("cat", "dog"))
-    assert [images.name_of(at) for at in range(2)] == ["cat/0001.png", "part-3.tar/0002.jpg"]

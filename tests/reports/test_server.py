@@ -96,7 +96,7 @@ def test_other_names_and_methods_get_no_answer(port: int) -> None:
 def test_what_is_no_image_is_refused_in_one_line(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     status, text = ask(port, "POST", "/look", b"nothing of the kind", BYTES)
     assert status == 400
-    assert json.loads(text)["error"].startswith("The image does not decode as an image")
+    assert json.loads(text)["error"].startswith("'the image' does not decode as an image")
     huge = BytesIO()
     Image.new("1", (65_000, 65_000)).save(huge, "PNG")
     status, text = ask(port, "POST", "/look", huge.getvalue(), BYTES)
