@@ -17,6 +17,7 @@ from ddeep.errors import ConfigError, DataError
 from ddeep.experiments.explain import Explainer, adding_up
 from ddeep.experiments.run import run
 from ddeep.experiments.settings import RunConfig
+from ddeep.networks.hooks import ResponseHooks
 from ddeep.results.run import load, save_run
 from tests.support.helpers import Outcome
 
@@ -45,10 +46,32 @@ def test_the_parts_are_the_filters_of_the_class_and_add_up_to_the_networks_logit
         assert explanation.predicted == int(logits.argmax())
         assert explanation.true == int(subject.labels("test")[index])
         for part in explanation.logits:
-            assert tuple(term.filter for term in part.terms) == explainer.selection.filters[part.index]
+            assert {term.filter for term in part.terms} == set(explainer.selection.filters[part.index])
+            given = [term.contribution for term in part.terms]
+            assert given == sorted(given, reverse=True)
+            assert part.probability == pytest.approx(float(logits.softmax(0)[part.index]), rel=1e-4, abs=1e-6)
             assert part.logit == math.fsum([part.bias, *(term.contribution for term in part.terms)])
             assert part.logit == pytest.approx(float(logits[part.index]), rel=1e-4, abs=1e-4)
             assert all(term.contribution == term.weight * term.response for term in part.terms)
+
+
+def test_what_is_typical_of_a_class_is_its_mean_response(explainer: Explainer) -> None:
+    explanation = explainer.explain("test:5")
+    responses = []
+    with ResponseHooks(explainer.module, [explainer.layer]) as taps:
+        for images in explainer.subject.images["test"].pixels.split(91):
+            recipe = explainer.subject.network.needed_preprocessing()
+            taps.run(recipe.normalise(recipe.fit(images)))
+            responses.append(taps.responses[explainer.layer.name])
+    labels = explainer.subject.labels("test")
+    for part in explanation.logits:
+        own = torch.cat(responses)[labels == part.index]
+        assert [term.typical for term in part.terms] == pytest.approx(
+            [float(own[:, term.filter].double().mean()) for term in part.terms], rel=1e-4
+        )
+    ranked = sorted((float(one.logit) for one in explanation.logits), reverse=True)
+    assert 0 <= explanation.margin <= ranked[0] - ranked[1] + 1e-4
+    assert explanation.name == "test:5"
 
 
 def test_the_second_class_is_the_true_one_or_else_the_runner_up(explainer: Explainer) -> None:

@@ -230,7 +230,7 @@ def test_without_images_the_run_itself_is_still_shown(digits_run: Path, tmp_path
     (copied / "run.json").write_text(json.dumps(document))
     found = find(copied)
     assert found.measured is None
-    assert "gone" in found.missing
+    assert "There is no folder" in found.missing
     assert found.selection.filters
     assert found.final == "refit"
 
