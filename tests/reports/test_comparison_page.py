@@ -128,7 +128,7 @@ def test_it_is_small_and_fetches_nothing(comparison_page: Path) -> None:
 
 def test_figures_stand_beside_the_page(comparison_page: Path) -> None:
     names = {path.name for path in (comparison_page.parent / "figures").iterdir()}
-    here = [f"{stem}-2-layer3.2" for stem in ("accuracy", "few", "each", "agreement")]
+    here = [f"{stem}-2-layer3.2" for stem in ("accuracy", "few", "each", "tradeoff", "agreement")]
     stems = ("agreement-1-layer2.2", *here)
     assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg", "pdf")}
 
@@ -169,7 +169,7 @@ def test_silent_offline_and_never_wider_than_the_window(
     assert complaints(browser) == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     figures = [figure for figure in css(browser, "figure svg, svg.few") if figure.is_displayed()]
-    assert len(figures) == 4  # the chosen few, two of agreement, the appendix
+    assert len(figures) == 5  # the chosen few, two of agreement, the appendix
     assert all(figure.size["width"] > 200 and figure.size["height"] > 100 for figure in figures)
 
 
