@@ -169,7 +169,7 @@ def test_silent_offline_and_never_wider_than_the_window(
     assert complaints(browser) == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     figures = [figure for figure in css(browser, "figure svg, svg.few") if figure.is_displayed()]
-    assert len(figures) == 5  # the chosen few, two of agreement, the appendix
+    assert len(figures) == 5  # the chosen few, accuracy beside meaning, two of agreement, the appendix
     assert all(figure.size["width"] > 200 and figure.size["height"] > 100 for figure in figures)
 
 
