@@ -222,7 +222,7 @@ def test_labels_that_would_give_a_wrong_figure_are_refused_everywhere() -> None:
     model, good = toy(), [pictures(8)]
     selection = ddeep.select(model, good, strategy="paper", k=2)
     cases: list[tuple[object, str]] = [
-        (labels[:, None], r"Labels of shape \(8, 1\)"),
+        (labels[:, None], r"int64 \(8, 1\): give labels\[:, 0\]"),
         (nn.functional.one_hot(labels, 4), r"Labels of shape \(8, 4\)"),
         (labels.float(), r"not float32 \(8,\)"),
         (labels == 1, r"not bool \(8,\)"),
@@ -399,7 +399,7 @@ def test_a_decomposed_module_is_measured_like_any_other() -> None:
 
 def test_a_selection_knows_the_layer_to_be_measured_at() -> None:
     selection = ddeep.select(toy(), loader(), strategy="paper", k=2, layer="norm")
-    assert selection.source == {"strategy": "paper", "k": 2, "layer": "norm", "head": None}
+    assert selection.source == {"strategy": "paper", "k": 2, "layer": "norm", "head": None, "budget": None}
     assert ddeep.select(toy(), loader(), strategy="paper", k=2).source["head"] == "head"
     with pytest.warns(UserWarning, match="layer 'norm' has negative ones"):
         assert ddeep.measure(toy(), loader(), selection)["class_selectivity"] is None

@@ -182,15 +182,22 @@ def _run(interruption: Interruption) -> int:
             return _interrupted()
         if isinstance(error, PeerError) and os.environ.get("RANK", "0") != "0":
             return 1  # rank 0 reports it
-        hint = "" if isinstance(error, DdeepError) else " (set DDEEP_DEBUG=1 for the traceback)"
-        name = "" if isinstance(error, DdeepError) else f"{type(error).__name__}: "
-        console.error(f"{name}{error}{hint}")
+        console.error(_told(error))
         return 1
     if status == 130:
         return _interrupted()
     if isinstance(status, str):
         console.error(status)
     return status if isinstance(status, int) else int(status is not None)
+
+
+def _told(error: Exception) -> str:
+    """What to say of an error: its own words where it was foreseen."""
+    if isinstance(error, DdeepError):
+        return str(error)
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):  # libraries want one on import
+        return f"Cannot write a temporary file: {error.strerror}. Free the space, or set TMPDIR to a folder of yours."
+    return f"{type(error).__name__}: {error} (set DDEEP_DEBUG=1 for the traceback)"
 
 
 def _interrupted() -> int:

@@ -201,8 +201,8 @@ def decode_batches(
         for decoded in _started(loader):
             parts: Any = (torch.from_numpy(part) if hasattr(part, "dtype") else part for part in decoded)
             yield decoded if shared else Decoded(*parts)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:  # the latter where it died while it handed over a batch
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise DataError(
             "A process that decodes images died, most likely for want of memory (or of shared memory, /dev/shm). "

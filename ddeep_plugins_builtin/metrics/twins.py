@@ -5,8 +5,8 @@ from __future__ import annotations
 from ddeep.plugin import Context, Selection, SplitEvidence
 
 
-def measure(evidence: SplitEvidence, selection: Selection | None, context: Context) -> int:  # noqa: ARG001
+def measure(evidence: SplitEvidence, selection: Selection | None, context: Context) -> float:  # noqa: ARG001
     """The number of pairs of classes that have the same filters, in whatever order."""
     assert selection is not None
     _, counts = selection.membership().unique(dim=0, return_counts=True)
-    return int((counts * (counts - 1) // 2).sum())
+    return float((counts * (counts - 1) // 2).sum())

@@ -60,7 +60,11 @@ def test_an_option_of_one_name_is_of_one_kind_everywhere() -> None:
     for command in MODELS:
         for name, option in options(command).items():
             kinds.setdefault(name, set()).add("list" if option.multiple else type(option).__name__)
-    assert {name for name, found in kinds.items() if len(found) > 1} == {"weights", "k", "budget"}  # `compare` takes several
+    assert {name for name, found in kinds.items() if len(found) > 1} == {
+        "weights",
+        "k",
+        "budget",
+    }  # `compare` takes several
 
 
 def test_what_makes_sense_everywhere_is_everywhere() -> None:

@@ -75,10 +75,12 @@ def test_list_shows_what_the_registry_holds(cli_here: Cli) -> None:
 
     listed = cli_here("list", "--json").json
     for kind in KINDS:
-        assert [entry["name"].removesuffix("/…") for entry in listed[kind]] == list(registry().catalog(kind))
+        assert [entry["name"].removesuffix("…").rstrip("/:") for entry in listed[kind]] == list(
+            registry().catalog(kind)
+        )
         for entry in listed[kind]:
             assert entry["plugin"] in registry().versions()
-            assert entry["name"].removesuffix("/…") in cli_here("list", kind).out
+            assert entry["name"].removesuffix("…").rstrip("/:") in cli_here("list", kind).out
 
 
 def test_list_takes_a_glob(cli_here: Cli) -> None:

@@ -155,11 +155,12 @@ def test_a_damaged_checkpoint_names_the_way_out(images: Path, tmp_path: Path, cl
     document = read_document(tmp_path / "run" / "run.json")
     (tmp_path / "run" / "run.json").write_text(json.dumps({**document, "status": "running"}))
     (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"half")
-    refused = cli_here("train", "--resume", str(tmp_path / "run"))
+    resume = ("train", "--resume", str(tmp_path / "run"), "--data-dir", str(images))
+    refused = cli_here(*resume)
     assert refused.status == 1
     assert "Remove it, and --resume begins anew" in refused.err
     (tmp_path / "run" / "checkpoint.safetensors").unlink()
-    assert cli_here("train", "--resume", str(tmp_path / "run")).status == 0
+    assert cli_here(*resume).status == 0
 
 
 def test_ctrl_c_saves_and_says_how_to_resume(images: Path, tmp_path: Path) -> None:

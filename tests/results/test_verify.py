@@ -50,7 +50,12 @@ def test_what_was_written_is_whole(cli_here: Cli) -> None:
     done = cli_here("verify", "run", "cache", "--json")
     assert done.status == 0, done.err
     assert done.json["damaged"] == 0
-    assert {check["kind"] for check in done.json["checks"]} == {"run", "cache, responses", "cache, datasets"}
+    assert {check["kind"] for check in done.json["checks"]} == {
+        "run",
+        "cache, contents",
+        "cache, responses",
+        "cache, datasets",
+    }
     assert all(check["sealed"] for check in done.json["checks"])
 
 

@@ -108,7 +108,7 @@ def test_the_networks_parts_are_found_in_one_recorded_pass(
 
 def test_every_strategy_k_and_layer_in_one_pass_a_split(forwards: list[int]) -> None:
     settings = {**MODEL, "strategies": CLOSED, "k": (2, 5), "layers": ("layer?.2",), "no_refit": True}
-    document = run_comparison(read_config(CompareConfig, settings))
+    document = run_comparison(read_config(CompareConfig, {**settings, "no_maps": True}))
     assert {row["layer"] for row in document["rows"]} == {"layer1.2", "layer2.2", "layer3.2"}
     images, examined = split(forwards)
     assert images == TRAIN + TEST
@@ -116,6 +116,9 @@ def test_every_strategy_k_and_layer_in_one_pass_a_split(forwards: list[int]) -> 
     forwards.clear()
     run_measurement(read_config(MeasureConfig, {**MODEL, "layers": ("layer?.?",)}))
     assert split(forwards)[0] == TRAIN  # for the layers not in the cache; nothing is asked of the test split
+    forwards.clear()
+    run_comparison(read_config(CompareConfig, settings))
+    assert split(forwards)[0] == 3 * TEST  # once more over the test split for the maps of each layer
 
 
 def everything(k: int = 2) -> list[Statistic]:

@@ -154,7 +154,7 @@ def _interrupt(process: Forked) -> list[str]:
     status, said = process.wait(), process.said().splitlines()
     if status == 0:  # it was about to end
         return []
-    news = ("warning: ", "epoch ", "Nothing had been saved ")
+    news = ("warning: ", "epoch ", "Images: ", "Nothing had been saved ")
     lines = [line for line in said if not line.startswith(news) and " images are done" not in line]
     stopped = [line for line in said if "Go on with: ddeep " in line]
     if status == 130 and (lines == ["Interrupted."] or (stopped and lines in ([], ["Interrupted."]))):

@@ -43,13 +43,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def disk_full_at(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The ``number``-th file or folder does not get its final name; the list tells how many were to get theirs."""
-    tried: list[int] = []
+def disk_full_at(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """The ``number``-th file or folder does not get its final name; the list tells which were to get theirs."""
+    tried: list[Path] = []
     real = Path.replace
 
     def replace(path: Path, target: Path) -> Path:
-        tried.append(len(tried) + 1)
+        tried.append(Path(target))
         if len(tried) == number:
             raise OSError(28, "No space left on device")
         return real(path, target)
@@ -77,8 +77,12 @@ def test_a_full_disk_at_every_write(
         if len(tried) < number:
             assert outcome.status == 0, outcome.err
             break
+        if "contents" in tried[number - 1].parts:  # hashes of files that are found again: a short cut, missed by nobody
+            assert outcome.status == 0, outcome.err
+            shutil.rmtree(tmp_path / "out", ignore_errors=True)
+            continue
         assert outcome.status == 1, f"write {number}: {outcome.err}"
-        lines = [line for line in outcome.err.splitlines() if not line.startswith(("warning: ", "epoch "))]
+        lines = [line for line in outcome.err.splitlines() if not line.startswith(("warning: ", "epoch ", "Images: "))]
         assert len(lines) == 1, f"write {number}: {outcome.err}"
         assert lines[0].startswith("error: Cannot write"), f"write {number}"
         assert not list(tmp_path.rglob(".ddeep-*.tmp")), f"write {number}"

@@ -58,7 +58,7 @@ def _shard(name: str) -> bytes:
         torch.ones(_IMAGES, _FILTERS),
     )
     with tempfile.TemporaryDirectory() as folder:
-        write_split(Path(folder), "train", torch.ones(_IMAGES, dtype=torch.bool), evidence)
+        write_split(Path(folder), "train", torch.ones(_IMAGES, dtype=torch.bool), evidence, None)
         return (Path(folder) / name).read_bytes()
 
 
