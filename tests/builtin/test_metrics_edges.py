@@ -23,7 +23,14 @@ from tests.support.evidence import evidence_of
 CLASSES, FILTERS, IMAGES, GONE = 4, 7, 60, 2
 FILTERS_OF = ((0, 3), (1, 2), (5, 4), (3, 6))
 # Percent, differences of percent, shares, or information in nats.
-LARGEST = {"essentiality": 100.0, "knockout": 100.0, "precision": 100.0, "coverage": 100.0, "pmi": 10.0}
+LARGEST = {
+    "essentiality": 100.0,
+    "knockout": 100.0,
+    "precision": 100.0,
+    "coverage": 100.0,
+    "pmi": 10.0,
+    "twins": CLASSES * (CLASSES - 1) / 2,
+}
 SPECS = [spec for spec in ddeep_metrics() if not spec.reruns]
 every_metric = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 

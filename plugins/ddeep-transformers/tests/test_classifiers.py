@@ -13,9 +13,9 @@ import pytest
 import torch
 from ddeep_transformers import folders
 from ddeep_transformers.classifiers import spec
+from huggingface_hub import constants
 
 import ddeep
-from ddeep.files import hub
 from ddeep.plugin import DdeepError, WeightsError, load_strictly
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -146,7 +146,7 @@ def test_a_name_of_the_hub_is_looked_for_in_its_cache_first(
     save("resnet", place / "snapshots" / "0a1b")
     (place / "refs").mkdir()
     (place / "refs" / "main").write_text("0a1b")
-    monkeypatch.setattr(hub, "_cache", lambda: str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     assert spec("somebody/digits").weights[0].num_classes == 10
     assert folders.names() == ["somebody/digits"]
     with pytest.raises(WeightsError, match="downloads are forbidden"):

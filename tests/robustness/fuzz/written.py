@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ddeep.data.images import TensorImages
 from ddeep.errors import DataError
 from ddeep.evidence.evidence import Evidence
 from ddeep.evidence.response_cache import CacheEntry, check_entry
@@ -30,6 +31,11 @@ from tests.robustness.fuzz.targets import Target
 
 _LAYER = Layer("layer")
 _IMAGES, _CLASSES, _FILTERS = 4, 3, 2
+_PICTURES = TensorImages.of(
+    torch.zeros(_IMAGES, 1, 1, 3, dtype=torch.uint8),
+    torch.arange(_IMAGES) % _CLASSES,
+    [str(c) for c in range(_CLASSES)],
+)
 
 
 def _read_sealed(path: Path) -> None:
@@ -75,7 +81,7 @@ def _join(path: Path) -> None:
             entry,
             _LAYER,
             [GradientSums()],
-            images=_IMAGES,
+            images=_PICTURES,
             classes=_CLASSES,
             filters=_FILTERS,
         )
