@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ddeep import console
-from ddeep._tables import GAP, drawn
+from ddeep.console.tables import GAP, drawn
 from ddeep.files.json import json_text
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]x[/bold] \u202ereversed\x9b2J\r\n"

@@ -20,7 +20,7 @@ from textwrap import wrap
 from threading import Timer
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from ._tables import drawn, numeric
+from .tables import drawn, numeric
 
 if TYPE_CHECKING:
     from rich.console import Console
