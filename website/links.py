@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+_VIEW = re.compile(r"(class|filter)-\d+")  # of a report, whose script makes it when it is asked for
 _LINKS = {"a": "href", "img": "src", "iframe": "src", "script": "src", "link": "href", "source": "src"}
 _FETCHED = ("img", "iframe", "script", "source")
 _NAMES_A_PAGE = ("canonical", "next", "prev", "edit")  # what `link` may point elsewhere for
@@ -59,4 +61,7 @@ def _leads(path: Path, link: str, pages: dict[Path, _Page]) -> bool:
         target /= "index.html"
     if target not in pages:
         return target.is_file()
-    return not anchor or unquote(anchor) in pages[target].anchors or anchor.startswith("__")
+    anchors = pages[target].anchors
+    if "view" in anchors and _VIEW.fullmatch(anchor):
+        return True
+    return not anchor or unquote(anchor) in anchors or anchor.startswith("__")

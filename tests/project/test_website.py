@@ -135,6 +135,8 @@ def test_every_setting_is_there() -> None:
         ('<a href="other.html">', ""),
         ('<a href="https://elsewhere">', ""),
         ('<img src="data:image/png;base64," alt="">', ""),
+        ('<article id="view"></article><a href="#class-3">', ""),
+        ('<a href="#class-3">', "page.html links to #class-3, which is not there"),
         ('<a href="absent.html">', "page.html links to absent.html, which is not there"),
         ('<a href="other.html#nowhere">', "page.html links to other.html#nowhere, which is not there"),
         ('<img src="absent.png" alt="">', "page.html fetches absent.png, which is not there"),
