@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 from tests.support import checking
@@ -50,6 +51,12 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("DDEEP_BLOCK", "DDEEP_DEBUG", "NO_COLOR", "FORCE_COLOR"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """No test hangs on the numbers that the tests before it in its process have drawn."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
