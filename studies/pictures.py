@@ -48,13 +48,12 @@ def costs(rows: Rows) -> Figure:
     for _, name, measured, goal, _ in rows[1:]:
         number, way, asked = re.match(r"[\d.]+", measured), goal[:1], re.fullmatch(r". ([\d.]+)", goal)
         if number and asked and " / " in name and not re.search(r"\d s\b|GB|MB", measured):
-            alone = re.search(r"by itself ([\d.]+)", measured)
-            value, limit = float(alone[1] if alone else number[0]), float(asked[1])
+            value, limit = float(number[0]), float(asked[1])
             inverse = way == "≤" and limit < 1  # a share of the memory: shown as how many times less
             ratios.append((name, 1 / value if inverse else value, 1 / limit if inverse else limit, way, inverse))
     added = [row for row in ratios if row[3] == "≤" and not row[4]]
     saved = [row for row in ratios if row[3] == "≥" or row[4]]
-    figure = Figure(figsize=(WIDTH, 0.26 * len(ratios) + 1.3), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.19 * len(ratios) + 1.1), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=(len(added), len(saved)))
     _bars(above, added, BLUE, "Time added (the tick: the most)")
     _bars(below, saved, ORANGE, "Times as fast, or as little memory (the tick: the least)")

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from html import escape
 from types import ModuleType, NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import ddeep
 from ddeep import plugin
@@ -45,7 +45,7 @@ def _settings() -> Iterator[str]:
         yield from ("", f"## `{name}`", "", _prose(model), "", "| name | type | default | |", "|---|---|---|---|")
         for field_name, field in model.model_fields.items():
             default = "needed" if field.is_required() else _code(_shown(field.get_default(call_default_factory=True)))
-            kind, text = _code(_type(field.annotation)), _cell(field.description or "")
+            kind, text = _code(_type(field.annotation)), cell(field.description or "")
             yield f"| `{field_name}` | {kind} | {default} | {text} |"
 
 
@@ -73,7 +73,7 @@ def _api(module: ModuleType, title: str, introduction: str) -> Iterator[str]:
         if inspect.isfunction(thing) or inspect.isclass(thing):
             yield from ("", _prose(thing))
         else:
-            yield from ("", f"`{_cell(str(thing))}`")
+            yield from ("", f"`{cell(str(thing))}`")
         if inspect.isclass(thing) and not issubclass(thing, (Exception, Spec)):
             yield from _methods(thing)
 
@@ -120,13 +120,21 @@ def _type(annotation: Any) -> str:
     """A field's type without what pydantic attaches to it."""
     if get_origin(annotation) in (Union, UnionType):
         return " | ".join("None" if part is NoneType else _type(part) for part in get_args(annotation))
+    if annotation is Ellipsis:
+        return "..."
     if get_origin(annotation) is Annotated:
         return _type(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(repr, get_args(annotation)))
+    if get_origin(annotation) is tuple:
+        return f"tuple[{', '.join(map(_type, get_args(annotation)))}]"
     return inspect.formatannotation(annotation).replace("pathlib.", "").replace("typing.", "")
 
 
 def _shown(value: Any) -> str:
-    return "none" if value is None or value in ((), "") else str(value)
+    if value is None or value in ((), ""):
+        return "none"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _code(text: str) -> str:
@@ -134,5 +142,6 @@ def _code(text: str) -> str:
     return f"<code>{escape(text, quote=False).replace('|', '&#124;')}</code>"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Text in a cell of a table."""
     return " ".join(text.split()).replace("|", "\\|")

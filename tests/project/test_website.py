@@ -111,6 +111,8 @@ def test_the_catalogue_has_all_that_comes_with_ddeep(kind: str) -> None:
     catalog = registry().catalog(kind)
     own = [name for name in catalog if catalog.provider(name).startswith("ddeep:")]
     assert own
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1, "a summary with a bar in it"
     for name in own:
         assert f"\n## `{name}` {{ #{name} }}\n" in text
         assert catalog[name].source in text
