@@ -98,9 +98,9 @@ def attempt_python(name: str, arguments: list[str]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([name, "-m", "venv", folder], check=True)
         python = Path(folder) / "bin" / "python"
-        subprocess.run([python, "-m", "pip", "install", "--quiet", f"{ROOT}[test]"], check=True)
-        words = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or SMOKE)]
-        passed = subprocess.run(words, cwd=ROOT).returncode == 0
+        install = [python, "-m", "pip", "install", "--quiet", f"{ROOT}[test]"]
+        test = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or SMOKE)]
+        passed = all(subprocess.run(words, cwd=ROOT).returncode == 0 for words in (install, test))
     print(f"{name}: {'passed' if passed else 'FAILED'}", flush=True)
     return passed
 

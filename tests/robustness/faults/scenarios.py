@@ -174,7 +174,8 @@ def _pictures(out: Path) -> list[str]:
     for path in found:
         first, last = _PICTURES[path.suffix]
         content = path.read_bytes().rstrip()
-        assert content.startswith(first) and content.endswith(last), path
+        assert content.startswith(first), path
+        assert content.endswith(last), path
     return [path.name for path in found]
 
 
