@@ -13,6 +13,7 @@ from ddeep.data.images import TensorImages
 from ddeep.data.pixel_cache import are_small, as_tensor_images
 from ddeep.errors import CacheError, DataError
 from tests.support import pictures
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -171,7 +172,7 @@ def test_eight_commands_at_once(root, tmp_path):
     processes = [context.Process(target=open_in_process, args=(root, tmp_path / "c", results)) for _ in range(8)]
     for process in processes:
         process.start()
-    hashes = {results.get(timeout=60) for _ in processes}
+    hashes = {results.get(timeout=PATIENCE) for _ in processes}
     for process in processes:
         process.join()
     assert len(hashes) == 1
@@ -208,7 +209,7 @@ def test_no_worker_outlives_a_killed_command(tmp_path):
         left += [child for child in psutil.Process().children(recursive=True) if child not in before]
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-    _, alive = psutil.wait_procs(left, timeout=15)
+    _, alive = psutil.wait_procs(left, timeout=PATIENCE)
     assert not alive
 
 
