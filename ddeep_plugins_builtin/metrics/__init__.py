@@ -28,7 +28,7 @@ def _metric(name: str, summary: str, source: str, *, needs: bool = True, **flags
 def ddeep_metrics() -> Iterator[MetricSpec]:
     yield _metric(
         "psi",
-        "share of a layer's filters that a class can do without while keeping half of the response mass",
+        "share of a layer's filters that a class can do without while keeping half of the response mass (Ψ), 0 to 1",
         _PAPER,
         of="layer",
         always=True,
@@ -44,7 +44,7 @@ def ddeep_metrics() -> Iterator[MetricSpec]:
     )
     yield _metric(
         "pmi",
-        "mean pairwise mutual information (nats) of the classes' filter memberships: what classes share",
+        "mean pairwise mutual information (nats) of the classes' filter memberships: 0 if none tells of another",
         _PAPER,
         always=True,
         per_k=True,

@@ -26,6 +26,6 @@ function mistakes() {
   $("changes").append(h("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Mistakes that changed most" },
     h("table", { class: "sortable", id: "changed" },
       h("caption", {}, "Mistakes that changed most, in images of the test split. A picture opens the image in the switch, with both classes taken apart."),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "true class, and what it was called"), h("th", { scope: "col", class: "n" }, "full"), h("th", { scope: "col", class: "n" }, final), h("th", { scope: "col", class: "n" }, "change"), h("th", { scope: "col", class: "still" }, "images of the sample"))),
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "true class, and what it was called"), h("th", { scope: "col", class: "n" }, "full"), h("th", { scope: "col", class: "n" }, final), h("th", { scope: "col", class: "n" }, "change"), h("th", { scope: "col", class: "unsorted" }, "images of the sample"))),
       h("tbody", {}, rows))));
 }
