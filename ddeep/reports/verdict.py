@@ -142,4 +142,4 @@ def _ends(low: float, high: float) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{number(value, 1)} %"
+    return f"{number(value, 1)}\u00a0%"

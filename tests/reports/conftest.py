@@ -21,7 +21,7 @@ from ddeep.reports import write_report
 from ddeep.reports.comparison_figures import draw_into
 from ddeep.results.comparison import save_comparison
 from ddeep.results.run import save_run
-from tests.reports.browser import go, open_page, opened
+from tests.reports.browser import open_page, opened
 from tests.support.pictures import class_folders
 
 LAYERS = ("layer2.2", "layer3.2")  # of comparisons: the second feeds the head
@@ -141,8 +141,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, digits_page: Path) -> Any:
-    """The page of the digits, its overview; another test's page is left."""
-    if browser.current_url.partition("#")[0] != digits_page.as_uri():
-        open_page(browser, digits_page)
-    go(browser, "")
+    """The page of the digits, opened anew."""
+    open_page(browser, digits_page)
     return browser

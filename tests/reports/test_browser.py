@@ -59,8 +59,10 @@ def test_command_and_provenance_are_folded_and_open_where_they_are_wanted(page: 
     assert shown() == [False, False]
     one(page, ".printed summary").send_keys(Keys.ENTER)
     assert shown() == [True, False]
-    press(page, one(page, "nav [href='#provenance']"))
+    for section in ("#classes", "#provenance"):
+        press(page, one(page, f"nav [href='{section}']"))
     assert shown() == [True, True]
+    assert not one(page, "#by-class").is_displayed()
     page.execute_script("document.querySelectorAll('.printed').forEach((fold) => { fold.open = false; })")
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:

@@ -43,7 +43,7 @@ def test_a_class_and_a_filter_one_at_a_time(page: Any) -> None:
     assert not one(page, "#overview").is_displayed()
     assert len(css(page, "#view .filter")) == 5
     assert len(css(page, "#view .filter:first-of-type .tiles:first-of-type li")) == 6
-    assert "145 of 142 train images" in text(page, "#view .filter")
+    assert "145 of 146 train images" in text(page, "#view .filter")
     press(page, one(page, "#view .filter .filter-link"))
     wait(lambda: text(page, "#view h1").startswith("Filter"))
     assert len(css(page, "#view .quantiles .tiles")) == 4

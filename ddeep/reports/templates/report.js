@@ -42,11 +42,11 @@
     return sign * (at < 0 ? x.length - y.length : at < y.length ? x[at] - y[at] : 1);
   };
 
-  // What an address names is open when one gets there, though it be folded.
+  // A section that is folded as a whole opens for who follows a link to it.
   function unfolding() {
     const unfold = (hash) => {
       const place = hash.length > 1 && $(hash.slice(1));
-      if (place) all(":scope > details", place).forEach((fold) => { fold.open = true; });
+      if (place) all(":scope > .printed", place).forEach((fold) => { fold.open = true; });
     };
     document.addEventListener("click", (event) => unfold(event.target.closest?.("a[href^='#']")?.hash || ""));
     addEventListener("hashchange", () => unfold(location.hash));
