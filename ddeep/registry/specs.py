@@ -182,7 +182,8 @@ class MetricSpec(Spec):
     ``per_k`` its statistics depend on the selections, so that ``needs(split, ks)`` is told their numbers of filters per
     class. ``reruns`` says that it runs the network over the test split again; ``measure_all(evidence, selections,
     context)``, a figure for each, then saves a run for every selection. With ``option`` (its default) users may
-    write ``name:number``; ``needs`` and ``measure`` then take the number as the keyword ``option``.
+    write ``name:number``, or ``name:text`` where the default is text; ``needs`` and ``measure`` then take it as the
+    keyword ``option``.
     """
 
     measure: Reference = field(kw_only=True)
@@ -197,7 +198,7 @@ class MetricSpec(Spec):
     responses: tuple[Literal["train", "test"], ...] = field(default=(), kw_only=True)
     per_k: bool = field(default=False, kw_only=True)
     reruns: bool = field(default=False, kw_only=True)
-    option: int | float | None = field(default=None, kw_only=True)
+    option: int | float | str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

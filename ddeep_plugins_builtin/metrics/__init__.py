@@ -119,3 +119,9 @@ def ddeep_metrics() -> Iterator[MetricSpec]:
         needs=False,
         compared=True,
     )
+    yield _metric(
+        "structural-grounding",
+        "do classes share filters where they are alike? structural-grounding:FILE.csv says how alike they are",
+        _QPM,
+        option="",
+    )
