@@ -82,7 +82,9 @@ def test_a_commit_is_checked_as_make_lint_checks() -> None:
 
 
 def test_the_contract_names_every_promise() -> None:
-    parts = dict(re.findall(r"^\| (?:an?|every) (\w+(?: of models)?) \|\n\|---\|\n((?:\|.*\n)+)", CONTRACT, re.MULTILINE))
+    parts = dict(
+        re.findall(r"^\| (?:an?|every) (\w+(?: of models)?) \|\n\|---\|\n((?:\|.*\n)+)", CONTRACT, re.MULTILINE)
+    )
     kinds = {"model": models.PROMISES, "family of models": models.FAMILY, "dataset": datasets.PROMISES}
     kinds |= {"strategy": strategies.PROMISES, "metric": metrics.PROMISES, "regularizer": regularizers.PROMISES}
     kinds["execution"] = executions.PROMISES
