@@ -12,7 +12,7 @@ from ddeep.statistics.statistic import Statistic
 from studies.paths import ROOT
 from website.interface import cell
 
-KINDS = ("strategies", "metrics", "regularizers", "models", "datasets")
+KINDS = ("strategies", "metrics", "regularizers", "models", "datasets", "executions")
 SIZES = ((10, 64), (1000, 2048))  # classes and filters that costs are given for
 _INTRODUCTIONS = {
     "strategies": "What `--strategy` and `--strategies` take. Each gives every class and filter a score. All that a "
@@ -22,6 +22,7 @@ _INTRODUCTIONS = {
     "regularizers": "What `--regularizer` of `ddeep train` and `ddeep finetune` takes: terms of the loss.",
     "models": "What `--model` takes, beside a network of [your own](../bring-your-own.md).",
     "datasets": "What `--dataset` takes.",
+    "executions": "What `--execution` takes: what runs the passes over the images.",
 }
 _FLAGS = {
     "gradients": "a backward pass for every batch",

@@ -14,7 +14,7 @@ from ..data.loader import Loader
 from ..exports.cost import cost_of, latencies
 from ..exports.plan import CutPlan, inner_layers
 from ..exports.shrink import least_at_random
-from ..heads.accuracy import confusion
+from ..heads.accuracy import right_by_class
 from ..heads.null import p_value
 from ..heads.paired import accuracy_intervals, compare_paired
 from ..networks.inference import prepare
@@ -67,13 +67,11 @@ def logits_of(module: nn.Module, images: Images, whole: Whole) -> Float[Tensor, 
 
 
 def _per_class(whole: Whole, images: Images, logits: dict[str, Tensor]) -> list[dict[str, Any]]:
-    tables = {name: confusion(images.labels, found.argmax(1), len(whole.outputs)) for name, found in logits.items()}
+    count = len(whole.outputs)
+    right = {name: right_by_class(images.labels, found.argmax(1), count).tolist() for name, found in logits.items()}
+    of_class = images.labels.bincount(minlength=count).tolist()
     return [
-        {
-            "class": name,
-            "images": int(tables["cut"][c].sum()),
-            **{key: int(table[c, c]) for key, table in tables.items()},
-        }
+        {"class": name, "images": of_class[c], **{key: hits[c] for key, hits in right.items()}}
         for c, name in enumerate(whole.classes)
     ]
 

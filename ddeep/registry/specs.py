@@ -221,4 +221,16 @@ class RegularizerSpec(Spec):
     head: bool = field(default=False, kw_only=True)
 
 
+@dataclass(frozen=True)
+class ExecutionSpec(Spec):
+    """An engine that runs a pass over the images in many processes, of one machine or many.
+
+    ``gather(work)`` returns the evidence by layer, ``work`` being a ``ddeep.plugin.Work``: ``work.worker()`` can be
+    sent anywhere, its ``gather(number)`` is called there for every number below ``of``, and what
+    ``work.merged(results)`` makes of all that they gave is what to return.
+    """
+
+    gather: Reference = field(kw_only=True)
+
+
 Specs = Iterable[Spec]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -15,12 +14,13 @@ LISTED = 14  # of them, as many as the page's table has rows
 
 def changes(measured: Measured, final: str) -> list[list[int]]:
     """The mistakes that changed most: (true, predicted, images before, images after)."""
-    before, after = measured.confusions["full"].numpy(), measured.confusions[final].numpy()
-    change = np.abs(after - before)
-    np.fill_diagonal(change, 0)
-    order = np.argsort(-change, axis=None, kind="stable")[:MOST_CHANGES]
-    pairs = [divmod(int(place), len(change)) for place in order]
-    return [[c, p, int(before[c, p]), int(after[c, p])] for c, p in pairs if change[c, p]]
+    before, after = measured.confusions["full"], measured.confusions[final]
+    change = (after - before).coalesce()  # in the order of the pairs
+    (true, told), sizes = change.indices(), change.values().abs()
+    mistakes = ((true != told) & (sizes > 0)).nonzero()[:, 0]
+    most = mistakes[sizes[mistakes].argsort(descending=True, stable=True)[:MOST_CHANGES]]
+    pairs = zip(true[most].tolist(), told[most].tolist(), strict=True)
+    return [[c, p, int(before[c, p]), int(after[c, p])] for c, p in pairs]
 
 
 def listed(measured: Measured, final: str) -> Int64[Tensor, " n"]:

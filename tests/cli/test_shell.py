@@ -18,7 +18,7 @@ from ddeep.errors import ConfigError
 from tests.support.helpers import Distributions, Outcome
 
 Cli = Callable[..., Outcome]
-KINDS = ["models", "datasets", "strategies", "metrics", "regularizers"]
+KINDS = ["models", "datasets", "strategies", "metrics", "regularizers", "executions"]
 
 
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["list"], ["list", "models"], ["plugins"]])

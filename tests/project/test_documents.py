@@ -42,7 +42,7 @@ def commands(block: str) -> list[tuple[str, list[str]]]:
     return [(part.splitlines()[0], part.splitlines()[1:]) for part in parts]
 
 
-def test_there_are_five_hooks() -> None:
+def test_there_are_six_hooks() -> None:
     assert [f"ddeep_{kind}" for kind in sorted(SPEC_TYPES)] == HOOKS
 
 
