@@ -89,8 +89,8 @@ def walk(path: Path, limit: float) -> None:
                     return
                 if name not in done:
                     put(apart(examine, name))
-                if name in smallest_of_large_families(done, members):
-                    put(apart(examine, name, float("inf")))
                 if not done[name].examined:
                     put_shapes(name, last=last)
+            for name in sorted(smallest_of_large_families(done, members)):
+                put(apart(examine, name, float("inf")))
     print("done")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,3 +113,30 @@ def test_an_architecture_that_ends_its_process_is_recorded() -> None:
 
 def _ends(_name: str) -> Record:
     os._exit(7)
+
+
+def test_a_family_of_large_ones_goes_by_its_smallest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In one walk: the smallest is not the first of its family, and not the last."""
+    names = ["timm/vit_b", "timm/vit_a", "timm/vit_c"]
+    sizes = dict(zip(names, (2, 1, 3), strict=True))
+
+    def look(how: Any, subject: Any, *more: Any) -> Record:
+        if how is architecture_walk.examine:
+            entry = Record(subject, "timm/vit", parameters=sizes[subject])
+            return replace(entry, checked="values", head="head", layer="norm") if more else entry
+        (siblings,) = more
+        fits = any(one.works for one in siblings)
+        return replace(
+            subject, checked="shapes", **({"head": "head", "layer": "norm"} if fits else {"problem": "none"})
+        )
+
+    monkeypatch.setattr(architecture_walk, "all_names", lambda: names)
+    monkeypatch.setattr(architecture_walk, "family_of", lambda _: "timm/vit")
+    monkeypatch.setattr(architecture_walk, "apart", look)
+    architecture_walk.walk(tmp_path / "records.jsonl", float("inf"))
+    found = architecture_walk.read(tmp_path / "records.jsonl")
+    assert {name: (one.checked, one.works) for name, one in found.items()} == {
+        "timm/vit_a": ("values", True),
+        "timm/vit_b": ("shapes", True),
+        "timm/vit_c": ("shapes", True),
+    }
