@@ -39,10 +39,14 @@ def recorded_settings(document: Mapping[str, Any], data_dir: Path | None = None)
     """The settings in the document of a folder, with another ``data_dir`` where one is given.
 
     Of a folder that somebody else has written (``files.sealed``) no place is looked into: its files are looked for by
-    name in ``data_dir``, or in the default one, and a warning says so.
+    name in ``data_dir``, or in the default one, and a warning says so. Raises ConfigError where they are no settings.
     """
-    settings = dict(document.get("config") or {})
-    elsewhere = document.get("elsewhere") or {}
+    settings, elsewhere = (document.get(name) or {} for name in ("config", "elsewhere"))
+    if not isinstance(settings, Mapping) or not isinstance(elsewhere, Mapping):
+        raise ConfigError(
+            "The document's settings ('config', 'elsewhere') are not objects: it is damaged, make it anew."
+        )
+    settings = dict(settings)
     if data_dir is not None:
         settings["data_dir"] = str(data_dir)
     place = Path(str(settings.get("data_dir") or DEFAULTS["data_dir"]))
