@@ -10,6 +10,7 @@ from ddeep.registry.registry import registry
 from ddeep.registry.specs import MetricSpec, ModelFamily, ModelSpec, Spec, StrategySpec, resolve
 from ddeep.statistics.statistic import Statistic
 from studies.paths import ROOT
+from website.interface import cell
 
 KINDS = ("strategies", "metrics", "regularizers", "models", "datasets", "executions")
 SIZES = ((10, 64), (1000, 2048))  # classes and filters that costs are given for
@@ -50,12 +51,12 @@ def _page(kind: str) -> Iterator[str]:
         yield f"| name | | beside the pass | {' | '.join(heads)} |"
         yield "|---|---|---|---:|---:|"
         for spec in own:
-            yield f"| [`{spec.name}`](#{spec.name}) | {spec.summary} | {' | '.join(_cost(spec))} |"
+            yield f"| [`{spec.name}`](#{spec.name}) | {cell(spec.summary)} | {' | '.join(_cost(spec))} |"
     else:
         yield "| name | |"
         yield "|---|---|"
         for spec in own:
-            yield f"| [`{spec.name}`](#{spec.name}) | {spec.summary} |"
+            yield f"| [`{spec.name}`](#{spec.name}) | {cell(spec.summary)} |"
     for spec in own:
         yield from _entry(spec, formulas.get(spec.name, ""))
 

@@ -20,7 +20,9 @@ app = new_app()
 
 @app.command(
     epilog=examples(
-        "ddeep cut runs/mine --classes cat,dog", "ddeep cut runs/mine --classes cat,dog --flops 0.5 --epochs 1"
+        "ddeep cut runs/mine --classes cat,dog",
+        "ddeep cut runs/mine --classes cat,dog --budget 6",
+        "ddeep cut runs/mine --classes cat,dog --flops 0.5 --epochs 1",
     )
 )
 @takes(CutConfig)
@@ -34,8 +36,9 @@ def cut(
     """Make a standalone, physically smaller network for some of a run's classes, with a proof sheet.
 
     Filters that no kept class uses are removed from the head backwards through every layer, as far as nothing kept
-    depends on them: the kept logits stay what they were. --shrink, --params, --flops or --latency then remove whole
-    filters of inner layers by what the kept classes need, and estimate batch norms anew; --epochs trains the rest.
+    depends on them: the kept logits stay what they were. With --budget the kept classes first choose their filters anew
+    and together. --shrink, --params, --flops or --latency then remove whole filters of inner layers by what the kept
+    classes need, refit the layers behind them and match batch norms; --epochs learns the dense network's logits.
     """
     from ..experiments.cut import cut_run
     from ..results.folder import check_out
@@ -71,6 +74,10 @@ def _show(document: dict[str, Any]) -> None:
         )
     else:
         _show_accuracy(proof)
+    if document["chosen"] is not None:
+        chosen = [(name, " ".join(map(str, row))) for name, row in document["chosen"]["filters"].items()]
+        title = f"chosen anew: {document['chosen']['distinct']} filters in all, {document['budget']} at most"
+        console.table(title, ("class", "filters"), chosen)
     console.fact("kept logits", f"equal to {document['exact_to']:.1e} before shrinking")
     console.fact("saved in", document["folder"])
 

@@ -39,7 +39,7 @@ def prove(whole: Whole, plan: CutPlan, small: nn.Module, before_training: nn.Mod
     columns = list(whole.outputs)
     logits = {
         "network": logits_of(whole.subject.network.module, images, whole)[:, columns],
-        "run": logits_of(whole.module, images, whole)[:, columns],
+        "run": logits_of(whole.run, images, whole)[:, columns],
         "cut": logits_of(small, images, whole),
     }
     right = {name: found.argmax(1) == images.labels for name, found in logits.items()}

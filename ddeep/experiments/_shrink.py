@@ -14,13 +14,14 @@ from ..data.loader import Loader
 from ..errors import ConfigError
 from ..evidence.replay import context_at
 from ..evidence.store import gather
-from ..evidence.subject import Subject
+from ..exports.batch_norms import match_batch_norms
 from ..exports.cost import cost_of, latencies
 from ..exports.cut import cut_network, kept_channels
 from ..exports.plan import CutPlan, inner_layers, readers
 from ..exports.reconstruct import reconstruct
-from ..exports.shrink import Importances, estimate_batch_norms, importance, least, smallest_fraction
-from ..networks.weights import weights_hash
+from ..exports.shrink import Importances, importance, least, smallest_fraction
+from ..networks.copies import copy_of
+from ..networks.logits import read_logits
 from ..registry.registry import registry
 from ..selections.select import get_strategy, needed, score
 from ..training.loop import Progress, train
@@ -28,7 +29,7 @@ from ..training.recipe import Recipe
 from ._whole import Whole
 from .settings import CutConfig
 
-IMAGES = 1024  # that layers are refitted and batch norms estimated with
+IMAGES = 1024  # that layers are refitted and batch norms matched with
 BATCH = 256
 
 
@@ -45,7 +46,7 @@ def inner_importances(whole: Whole, strategy: str, seed: int) -> Importances:
         raise ConfigError(
             f"No inner layer of {whole.subject.network.name} can be shrunk: none is read by layers alone."
         )
-    subject = _of_kept(whole)
+    subject = whole.of_kept()
     layers = subject.layers(list(sizes))
     evidence = gather(subject, "train", {layer: needed(spec, [1]) for layer in layers})
     found: dict[str, Tensor] = {}
@@ -55,15 +56,6 @@ def inner_importances(whole: Whole, strategy: str, seed: int) -> Importances:
             raise ConfigError(f"The strategy {spec.name!r} gives a choice of filters, no scores to rank them all by.")
         found[layer.name] = importance(scores[list(whole.outputs)].float().cpu())
     return found
-
-
-def _of_kept(whole: Whole) -> Subject:
-    """The run's network as a subject whose train images are those of the kept classes alone."""
-    subject, labels = whole.subject, whole.subject.labels("train")
-    indices = torch.isin(labels, torch.tensor(whole.outputs)).nonzero()[:, 0]
-    images = part_of(subject.images["train"], indices, labels[indices], subject.classes)
-    network = replace(subject.network, module=whole.module, weights_hash=weights_hash(whole.module.state_dict()))
-    return replace(subject, network=network, images={**subject.images, "train": images})
 
 
 def filters_to_remove(
@@ -90,18 +82,19 @@ def filters_to_remove(
 def shrunk(whole: Whole, plan: CutPlan, seed: int) -> fx.GraphModule:
     """The network cut by ``plan``, made good on train images of the kept classes, without their labels.
 
-    Layers that lost inputs are refitted to give what they gave, then batch norms are estimated anew.
+    Layers that lost inputs are refitted to give what they gave, then batch norms are matched to those of the whole.
     """
     example = whole.subject.example
     small = cut_network(whole.module, plan, example)
-    batches = list(_some_images(whole, seed))
+    batches = list(some_images(whole, seed))
     layers = [name for name in readers(whole.module, plan.zeroed, example) if name != plan.head]
-    reconstruct(whole.module, small, kept_channels(whole.module, plan, example), layers, batches)
-    estimate_batch_norms(small, batches)
+    left = kept_channels(whole.module, plan, example)
+    reconstruct(whole.module, small, left, layers, batches)
+    match_batch_norms(whole.module, small, left, batches)
     return small
 
 
-def _some_images(whole: Whole, seed: int) -> Iterator[Tensor]:
+def some_images(whole: Whole, seed: int) -> Iterator[Tensor]:
     images = whole.images("train")
     drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:IMAGES].sort().values
     some = part_of(images, drawn, images.labels[drawn], images.classes)
@@ -110,7 +103,10 @@ def _some_images(whole: Whole, seed: int) -> Iterator[Tensor]:
 
 
 def fine_tune(whole: Whole, small: nn.Module, config: CutConfig, on_step: Callable[[Progress], None] | None) -> None:
-    """Train the small network, in place, on the train images of the kept classes."""
+    """Let the small network, in place, learn the logits that the dense one gives the kept classes on their images.
+
+    The dense network knows its own train images nearly by heart: their labels would say less than its logits do.
+    """
     if len(whole.outputs) == 1:
         raise ConfigError("A network of one class has nothing to be told apart by: --epochs takes two classes or more.")
     flip = registry().find("dataset", whole.document["dataset"]).flip
@@ -118,4 +114,10 @@ def fine_tune(whole: Whole, small: nn.Module, config: CutConfig, on_step: Callab
     batch = min(32, 2 ** int(math.log2(len(images))))
     recipe = Recipe(config.epochs, config.lr, optimizer="adam", batch_size=batch, weight_decay=0.0, flip=flip)
     preprocessing = whole.subject.network.needed_preprocessing()
-    train(small, images, preprocessing, recipe, seed=config.seed, device=config.device or "auto", on_step=on_step)
+    dense, kept = copy_of(whole.subject.network.module).eval(), list(whole.outputs)
+
+    def teacher(given: Tensor) -> Tensor:
+        return read_logits(dense.to(given.device)(given))[:, kept]
+
+    device = config.device or "auto"
+    train(small, images, preprocessing, recipe, seed=config.seed, device=device, teacher=teacher, on_step=on_step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..data.images import Images, Split, part_of
 from ..errors import ConfigError, suggestion
 from ..evidence.subject import Subject
 from ..exports.plain import plain_network
+from ..networks.weights import weights_hash
 from ..results.run import load, read_run
 from .reopen import reopen
 from .settings import CutConfig
@@ -20,10 +21,14 @@ from .settings import CutConfig
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """The network that is cut: the run's own, plain, with its images and the ``outputs`` to keep, in its order."""
+    """The network that is cut, plain, with its images and the ``outputs`` to keep, in its order.
+
+    ``module`` is the run's own network ``run``, or that with other filters for the kept classes.
+    """
 
     document: dict[str, Any]
     subject: Subject
+    run: nn.Module
     module: nn.Module
     outputs: tuple[int, ...]
 
@@ -45,6 +50,14 @@ class Whole:
         indices = (place[labels] >= 0).nonzero()[:, 0]
         return part_of(self.subject.images[split], indices, place[labels[indices]], self.classes)
 
+    def of_kept(self) -> Subject:
+        """``module`` as a subject whose train images are those of the kept classes alone: the others are absent."""
+        subject, labels = self.subject, self.subject.labels("train")
+        indices = torch.isin(labels, torch.tensor(self.outputs)).nonzero()[:, 0]
+        images = part_of(subject.images["train"], indices, labels[indices], subject.classes)
+        network = replace(subject.network, module=self.module, weights_hash=weights_hash(self.module.state_dict()))
+        return replace(subject, network=network, images={**subject.images, "train": images})
+
 
 def open_whole(run: Path, config: CutConfig) -> Whole:
     """The network and images of a run, and the classes to keep by number. Raises DdeepError as ``cut_run`` does."""
@@ -53,9 +66,8 @@ def open_whole(run: Path, config: CutConfig) -> Whole:
     outputs = class_numbers(config.classes, known)
     if len(outputs) == len(known):
         raise ConfigError(f"These are all {len(known)} classes: nothing would be cut. `ddeep export` writes them all.")
-    module = load(run)
-    subject = reopen(document, config.data_dir, config.device)
-    return Whole(document, subject, plain_network(module, str(document["head"])), outputs)
+    module = plain_network(load(run), str(document["head"]))
+    return Whole(document, reopen(document, config.data_dir, config.device), module, module, outputs)
 
 
 def class_numbers(names: tuple[str, ...], known: list[str]) -> tuple[int, ...]:

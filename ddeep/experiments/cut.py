@@ -21,6 +21,7 @@ from ..provenance import Timings
 from ..results.folder import save_result
 from ..selections.select import get_strategy
 from ..training.loop import Progress
+from ._budget import within_budget
 from ._proof import prove
 from ._shrink import filters_to_remove, fine_tune, inner_importances, shrunk
 from ._whole import open_whole
@@ -44,6 +45,10 @@ def cut_run(
     strategy = get_strategy(config.strategy)
     whole = open_whole(run, config)
     example = whole.subject.example
+    chosen = None
+    if config.budget is not None:
+        with timings.phase("budget"):
+            whole, chosen = within_budget(whole, config.budget, config.seed)
     with timings.phase("cut"):
         plan = CutPlan.exact(whole.module, whole.head, whole.outputs)
         small = cut_network(whole.module, plan, example)
@@ -66,6 +71,8 @@ def cut_run(
         **{name: whole.document[name] for name in ("model", "dataset", "layer", "head", "strategy", "k", "config")},
         "classes": list(whole.classes),
         "all_classes": list(whole.subject.classes),
+        "budget": config.budget,
+        "chosen": chosen,
         "plan": plan.to_json(),
         "exact_to": exact,
         "shrunk_by": None if config.target is None else {"target": config.target, "strategy": strategy.name},

@@ -1,13 +1,12 @@
-"""Which filters of inner layers go, and what the rest needs afterwards."""
+"""Which filters of inner layers go."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ConfigError
 
@@ -63,32 +62,3 @@ def smallest_fraction(share_at: Callable[[float], float], target: float, what: s
         middle = (low + high) / 2
         low, high = (low, middle) if share_at(middle) <= target else (middle, high)
     return high
-
-
-@torch.no_grad()
-def estimate_batch_norms(module: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Take the running statistics of all batch norms anew from ``batches`` of images, each weighing the same.
-
-    Whoever removes filters changes what the norms behind them see; networks without batch norms stay as they are.
-    """
-    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
-        return
-    with _own_statistics(norms):
-        for images in batches:
-            module(images)
-
-
-@contextmanager
-def _own_statistics(norms: list[nn.modules.batchnorm._BatchNorm]) -> Iterator[None]:
-    momentum = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average
-        norm.train()
-    try:
-        yield
-    finally:
-        for norm, before in zip(norms, momentum, strict=True):
-            norm.momentum = before
-            norm.eval()

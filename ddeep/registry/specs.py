@@ -142,7 +142,8 @@ class StrategySpec(Spec):
     ``select(evidence, k, context)`` returns scores ``(C, K)``, larger is better, or a Selection. Scores are computed
     once for all k unless the spec says ``per_k``. Where one computation serves several k, a spec gives ``select_all``
     instead: ``select_all(evidence, ks, context)`` returns scores or a Selection for each, by k. With ``budgets`` it
-    keeps to ``context.budget`` itself; else all filters' scores are narrowed to those of a common pool. The flags are
+    keeps to ``context.budget`` itself; else all filters' scores are narrowed to those of a common pool. With
+    ``counts_images`` whole scores count train images of the class, so that readers are told of how many. The flags are
     promises to the user and to the contract checks.
     """
 
@@ -158,6 +159,7 @@ class StrategySpec(Spec):
     gradients: bool = field(default=False, kw_only=True)
     head_only: bool = field(default=False, kw_only=True)
     fractions: bool = field(default=False, kw_only=True)
+    counts_images: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if (self.select is None) == (self.select_all is None):

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..console import clean
 from .cluster import alike_order
 from .findings import Findings, Measured
+from .mistakes import changes
 from .names import names_key
 from .packing import packed, scaled
 from .pictures import Pictures, Shown, Tile
@@ -23,7 +24,6 @@ MANY_PAIRS = 300  # of classes and filters: beyond, each shows fewer images
 FINE = 300_000  # entries of a table; larger ones take one byte an entry
 MOST_ENTRIES = 1_500_000  # of mean responses beside what they contribute
 OWN, NEAR = 6, 4
-MOST_CHANGES = 40
 
 
 def page_data(found: Findings, seed: int) -> dict[str, Any]:
@@ -214,14 +214,3 @@ def _sample_pictures(chosen: Sample, pictures: Pictures | None) -> list[int]:
 def _told(measured: Measured, chosen: Sample) -> dict[str, Any]:
     """What each image of the sample was called, by stage."""
     return {"told": {stage: told[chosen.indices].tolist() for stage, told in measured.predictions.items()}}
-
-
-def changes(measured: Measured, final: str) -> list[list[int]]:
-    """The mistakes that changed most: (true, predicted, images before, images after)."""
-    before, after = measured.confusions["full"], measured.confusions[final]
-    change = (after - before).coalesce()  # in the order of the pairs
-    (true, told), sizes = change.indices(), change.values().abs()
-    mistakes = ((true != told) & (sizes > 0)).nonzero()[:, 0]
-    most = mistakes[sizes[mistakes].argsort(descending=True, stable=True)[:MOST_CHANGES]]
-    pairs = zip(true[most].tolist(), told[most].tolist(), strict=True)
-    return [[c, p, int(before[c, p]), int(after[c, p])] for c, p in pairs]

@@ -181,7 +181,7 @@ def check_run_document(document: dict[str, Any]) -> None:
         raise ValueError(first_problem(error)) from None
 
 
-@dataclass
+@dataclass(repr=False)
 class RunResult(Tabular):
     """What a run found: the JSON ``document``, the selection, and the decomposed model where there is one.
 

@@ -28,7 +28,7 @@ from .batches import Part, Shuffled, generator
 from .checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from .given import Given
 from .history import EpochRow, History
-from .objective import FIGURES, Objective
+from .objective import FIGURES, Objective, Teacher
 from .optimizers import make_moving_average, make_optimizer
 from .recipe import Recipe, Tracker
 from .regularizers import Regularizer
@@ -60,6 +60,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
     regularizer: Regularizer | None = None,
+    teacher: Teacher | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -70,8 +71,9 @@ def train(
 ) -> History:
     """Train ``module`` in place by ``recipe`` and return its history. The module ends on the CPU, in eval mode.
 
-    The last epoch of the recipe counts: no epoch is ever chosen. ``evaluate`` gives the percent that each row carries
-    as ``test_accuracy``; the run does not depend on it. ``checkpoint`` is a file, replaced after every epoch and every
+    The last epoch of the recipe counts: no epoch is ever chosen. With a ``teacher``, which gives logits for a batch on
+    its own device, those are learned in place of the labels. ``evaluate`` gives the percent that each row carries as
+    ``test_accuracy``; the run does not depend on it. ``checkpoint`` is a file, replaced after every epoch and every
     ten minutes; with ``resume`` the run goes on from it. ``facts`` (JSON-ready) are kept in it and must be the same
     when resuming.
 
@@ -92,7 +94,7 @@ def train(
         "dataset": images.content_hash,
         **(facts or {}),
     }
-    objective = Objective(module.train(), recipe.label_smoothing, regularizer)
+    objective = Objective(module.train(), recipe.label_smoothing, regularizer, teacher)
     run = _Run(accelerator, objective, data, identity, checkpoint)
     if resume:
         run.restore()

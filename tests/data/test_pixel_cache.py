@@ -17,6 +17,7 @@ from ddeep.data.pixel_cache import are_small, as_tensor_images, left_in_files
 from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import CacheError, DataError
 from tests.support import pictures
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -175,7 +176,7 @@ def test_eight_commands_at_once(root, tmp_path):
     processes = [context.Process(target=open_in_process, args=(root, tmp_path / "c", results)) for _ in range(8)]
     for process in processes:
         process.start()
-    hashes = {results.get(timeout=60) for _ in processes}
+    hashes = {results.get(timeout=PATIENCE) for _ in processes}
     for process in processes:
         process.join()
     assert len(hashes) == 1
@@ -267,7 +268,7 @@ def test_no_worker_outlives_a_killed_command(tmp_path):
         left += [child for child in psutil.Process().children(recursive=True) if child not in before]
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-    _, alive = psutil.wait_procs(left, timeout=15)
+    _, alive = psutil.wait_procs(left, timeout=PATIENCE)
     assert not alive
 
 

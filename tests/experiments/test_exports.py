@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ddeep.data.loader import Loader
 from ddeep.experiments.reopen import reopen
 from ddeep.results.run import load, read_run, seal_run
+from ddeep.selections.selection import Selection
 from ddeep_plugins_builtin.models.cifar_resnet import resnet20
 from tests.support.helpers import Outcome
 
@@ -90,6 +92,39 @@ def test_an_exact_cut_keeps_the_logits_and_proves_what_it_costs(cli_here: Cli, r
     assert proof["shares"]["multiply_adds"] < 1
     assert sum(proof["removed_are_called"]["0"].values()) == int((labels == 0).sum())
     assert "random" not in proof
+
+
+def test_within_a_budget_the_kept_classes_choose_anew_and_together(cli_here: Cli, run: Path, tmp_path: Path) -> None:
+    """contribution: W_cj times the class's mean response, over its own train images; the pool as in any run."""
+    given = ("--classes", "3,8,9", "--budget", "6", "--out", tmp_path / "out", "--json")
+    document = _done(cli_here("cut", run, *given))
+    subject, kept = reopen(read_run(run)), [3, 8, 9]
+    dense, labels = subject.network.module, subject.labels("train")
+    head, responses = dense.get_submodule("linear"), []
+    dense.linear.register_forward_pre_hook(lambda _, inputs: responses.append(inputs[0]))  # type: ignore[union-attr]
+    with torch.no_grad():
+        for batch in Loader(subject.images["train"], subject.network.preprocessing, 500, "cpu"):
+            dense(batch.images)
+    rows = torch.cat(responses)
+    scores = torch.stack([head.weight[c] * rows[labels == c].mean(0) for c in kept])  # type: ignore[index]
+    wanted = Selection.top(scores.detach(), 5, budget=6)
+    assert [document["chosen"]["filters"][str(c)] for c in kept] == list(map(list, wanted.filters))
+    assert document["plan"]["inputs"] == sorted({j for row in wanted.filters for j in row})
+    assert document["exact_to"] <= 1e-5
+
+    mine = torch.isin(labels, torch.tensor(kept))
+    truth = torch.bucketize(labels[mine], torch.tensor(kept))
+    weights = load_file(tmp_path / "out" / "network.safetensors")
+    fitted = F.linear(rows[mine][:, document["plan"]["inputs"]], weights["linear.weight"], weights["linear.bias"])
+    masked = F.linear(rows[mine], (head.weight[kept] * wanted.mask()), head.bias[kept])  # type: ignore[index, operator]
+    assert F.cross_entropy(fitted, truth) < 0.5 * F.cross_entropy(masked, truth)
+
+
+def test_a_budget_for_filters_of_a_file_is_refused(cli_here: Cli, run: Path, tmp_path: Path) -> None:
+    given = ("--model", "resnet20", "--dataset", "digits", "--selection", run / "selection.json")
+    assert cli_here("run", *given, "--out", tmp_path / "given").status == 0
+    found = cli_here("cut", tmp_path / "given", "--classes", "3,8", "--budget", "9", "--out", tmp_path / "out")
+    _refused(found, "no strategy that could choose others", "--strategy")
 
 
 def test_shrinking_meets_its_target_and_is_judged_against_chance(cli_here: Cli, run: Path, tmp_path: Path) -> None:
@@ -194,6 +229,10 @@ def test_a_run_whose_weights_changed_is_refused(cli_here: Cli, run: Path, tmp_pa
         (("cut", "RUN", "--classes", "3,8", "--flops", "0.5", "--strategy", "weight"), ("'weight'", "inner layers")),
         (("cut", "RUN", "--classes", "3,8", "--flops", "0.001"), ("--flops 0.001 cannot be had",)),
         (("cut", "RUN", "--classes", "3", "--epochs", "1"), ("two classes or more",)),
+        (("cut", "RUN", "--classes", "3,8", "--budget", "4"), ("budget of 4", "less than the k = 5")),
+        (("cut", "RUN", "--classes", "3,8", "--budget", "65"), ("budget is 65", "has 64")),
+        (("cut", "RUN", "--classes", "3,8", "--budget", "0"), ("--budget 0", "equal to 1")),
+        (("cut", "RUN", "--classes", "3", "--budget", "5"), ("--budget is for several classes",)),
         (("merge-modules", "RUN", "RUN"), ("no folder that `ddeep cut` has written",)),
         (("cut", "nowhere", "--classes", "3,8"), ("nowhere is not a run directory",)),
     ],

@@ -1,4 +1,4 @@
-"""Which filters go, how many, and what becomes of batch norms; costs and paired differences."""
+"""Which filters go, how many; costs and paired differences."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from torch import nn
 
 from ddeep.errors import ConfigError
 from ddeep.exports.cost import cost_of, median_seconds
-from ddeep.exports.shrink import estimate_batch_norms, importance, least, least_at_random, smallest_fraction
+from ddeep.exports.shrink import importance, least, least_at_random, smallest_fraction
 from ddeep_plugins_builtin.models.cifar_resnet import resnet20
-from tests.support.toys import toy
 
 
 def test_no_class_outweighs_another() -> None:
@@ -44,22 +43,6 @@ def test_the_fraction_is_the_smallest_that_does(target: float) -> None:
 def test_a_target_out_of_reach_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"--flops 0\.2 cannot be had.*0\.300 of the whole"):
         smallest_fraction(lambda fraction: 1 - 0.7 * fraction, 0.2, "flops")
-
-
-def test_batch_norms_take_the_statistics_of_the_images() -> None:
-    module = toy()
-    before = module.norm.weight.clone()
-    batches = [torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
-    estimate_batch_norms(module, batches)
-    with torch.no_grad():
-        maps = [module.conv(images) for images in batches]
-    mean = torch.stack([one.mean((0, 2, 3)) for one in maps]).mean(0)
-    spread = torch.stack([one.var((0, 2, 3)) for one in maps]).mean(0)
-    torch.testing.assert_close(module.norm.running_mean, mean)
-    torch.testing.assert_close(module.norm.running_var, spread)
-    assert not any(part.training for part in module.modules())
-    assert module.norm.momentum == 0.1
-    assert torch.equal(module.norm.weight, before)
 
 
 def test_costs_are_those_of_the_layers() -> None:

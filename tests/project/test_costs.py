@@ -115,8 +115,8 @@ STEPS = {
 
 
 def stated() -> Iterator[tuple[str, str, str]]:
-    """Of each step the formulas of its multiplications and bytes, as docs/performance.md has them."""
-    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8").partition("\n## After the pass\n")[2]
+    """Of each step the formulas of its multiplications and bytes, as docs/cost.md has them."""
+    text = (ROOT / "docs" / "cost.md").read_text(encoding="utf-8").partition("\n## After the pass\n")[2]
     for line in text.splitlines():
         cells = line.strip("| ").split(" | ")
         if line.startswith("| ") and len(cells) == 3 and re.search(r"`.*`", cells[1]):

@@ -34,6 +34,9 @@ class CutConfig(ReopenedConfig, SeedConfig):
     """The settings of ``ddeep cut``."""
 
     classes: Several = option((), SELECT, "The classes to keep, by name: cat,dog. One: it against the rest.")
+    budget: int | None = option(
+        None, SELECT, "Choose their filters anew: so many different ones that all kept classes together may use.", ge=1
+    )
     strategy: str = option(
         "taylor", SELECT, "What says which inner filters the kept classes need.", complete="strategies"
     )
@@ -41,7 +44,7 @@ class CutConfig(ReopenedConfig, SeedConfig):
     params: float | None = option(None, SELECT, "Shrink to this share of the parameters.", gt=0, lt=1)
     flops: float | None = option(None, SELECT, "Shrink to this share of the multiply-adds.", gt=0, lt=1)
     latency: float | None = option(None, SELECT, "Shrink to this share of the time of a batch of 64.", gt=0, lt=1)
-    epochs: int = option(0, TRAIN, "Epochs of fine-tuning after shrinking.", strict=True, ge=0)
+    epochs: int = option(0, TRAIN, "Epochs of learning the dense network's logits, after shrinking.", strict=True, ge=0)
     lr: float = option(1e-3, TRAIN, "Highest learning rate of fine-tuning.", gt=0, allow_inf_nan=False)
     to: Literal["pt2", "onnx"] = option("pt2", WRITE, _PROGRAM)
     out: Path | None = option(None, WRITE, _OUT)
