@@ -23,7 +23,8 @@ from ..networks.head import Head, get_head
 from ..networks.layer import Layer
 from ..results.run import read_run, saved_network
 from ..selections.selection import Selection
-from ..statistics.basic import ClassSums, ConfusionPairs
+from ..statistics.basic import ClassSums
+from ..statistics.pairs import ConfusionPairs
 from ..statistics.top_images import TopImages
 from .depth import Depth, measure_depth
 from .names import read_names

@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ddeep.statistics import basic, gram
+from ddeep.statistics import basic, gram, pairs
 from ddeep.statistics.basic import (
     ClassCounts,
     ClassSquares,
     ClassSums,
     Confusion,
-    ConfusionPairs,
     Correct,
     Extremes,
     GradientSums,
@@ -31,6 +30,7 @@ from ddeep.statistics.basic import (
 )
 from ddeep.statistics.batch import ResponseBatch
 from ddeep.statistics.gram import Gram
+from ddeep.statistics.pairs import ConfusionPairs
 from ddeep.statistics.statistic import Statistic
 from tests.reference import counts as reference_counts
 from tests.reference import leading_mass
@@ -92,7 +92,7 @@ def assert_same(one: Statistic, other: Statistic, scale: float = 1.0) -> None:
 def test_every_statistic_of_the_engine_is_tested_here() -> None:
     defined = {
         kind
-        for module in (basic, gram)
+        for module in (basic, gram, pairs)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Statistic) and kind.__module__ == module.__name__
     }
@@ -229,11 +229,11 @@ def test_confusion_zeros_and_gradients(batch: ResponseBatch) -> None:
         assert gathered(Confusion(among), [batch], {}).state()["counts"].tolist() == expected
         right = [expected[c][c] for c in range(CLASSES)]
         assert gathered(Correct(among), [batch], {}).state()["counts"].tolist() == right
-        pairs = gathered(ConfusionPairs(), [batch], {})
-        assert isinstance(pairs, ConfusionPairs)
+        met = gathered(ConfusionPairs(), [batch], {})
+        assert isinstance(met, ConfusionPairs)
         if among is None:
-            assert pairs.table(CLASSES).to_dense().tolist() == expected
-            assert len(pairs.counts) == sum(count > 0 for row in expected for count in row)
+            assert met.table(CLASSES).to_dense().tolist() == expected
+            assert len(met.counts) == sum(count > 0 for row in expected for count in row)
     assert_sums(gathered(ZeroSums(), [batch], {}).state()["sums"], batch.zeros, batch.labels)
     assert_sums(gathered(PeakSums(), [batch], {}).state()["sums"], batch.looked[peaks], batch.labels)
     gradients = gathered(GradientSums(), [batch], {}).state()
