@@ -16,6 +16,7 @@ import ddeep
 from ddeep import cli as shell
 from ddeep.errors import ConfigError
 from tests.support.helpers import Distributions, Outcome
+from tests.support.waiting import PATIENCE
 
 Cli = Callable[..., Outcome]
 KINDS = ["models", "datasets", "strategies", "metrics", "regularizers", "executions"]
@@ -170,7 +171,6 @@ class Strikes:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, Strikes())
 from ddeep.__main__ import main
-from tests.support.waiting import PATIENCE
 sys.exit(main())
 """
 

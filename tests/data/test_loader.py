@@ -19,6 +19,7 @@ from ddeep.data.images import FileImages, TensorImages
 from ddeep.data.loader import Loader, default_workers
 from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import ConfigError, DataError
+from tests.support.waiting import PATIENCE, until
 
 RECIPE = Preprocessing((0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 8, 8)
 
@@ -172,7 +173,6 @@ from pathlib import Path
 from ddeep.data.images import FileImages
 from ddeep.data.loader import Loader
 from ddeep.data.preprocessing import Preprocessing
-from tests.support.waiting import PATIENCE, until
 
 files = sorted(Path(sys.argv[1]).iterdir()) * 500
 images = FileImages(files, torch.zeros(len(files), dtype=torch.int64), ("a", "b"))
