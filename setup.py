@@ -10,6 +10,7 @@ from setuptools import setup
 HOME = "https://ddeep.example"
 PAGES = f"{HOME}/blob/main/"
 FILES = f"{HOME}/raw/main/"
+SITE = f"{HOME}/docs/"
 
 
 def elsewhere(text: str) -> str:
@@ -24,7 +25,7 @@ if __name__ == "__main__":
         long_description_content_type="text/markdown",
         project_urls={
             "Changelog": f"{PAGES}CHANGELOG.md",
-            "Documentation": f"{HOME}/docs/",
+            "Documentation": SITE,
             "Issues": f"{HOME}/issues",
             "Source": HOME,
         },

@@ -21,6 +21,7 @@ from .registry.hookspecs import hookimpl
 from .registry.specs import (
     DatasetFamily,
     DatasetSpec,
+    ExecutionSpec,
     MetricSpec,
     ModelFamily,
     ModelSpec,
@@ -75,6 +76,7 @@ __all__ = [
     "DatasetSpec",
     "DdeepError",
     "DecomposedLinear",
+    "ExecutionSpec",
     "FileImages",
     "Layer",
     "MetricSpec",

@@ -44,7 +44,7 @@ Model = str | nn.Module
 _OWN = ("head", "device", "precision")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Tabular):
     """What a comparison found: the JSON ``document`` of ``ddeep compare``."""
 

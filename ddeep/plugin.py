@@ -13,6 +13,7 @@ from .registry.hookspecs import hookimpl
 from .registry.specs import (
     DatasetFamily,
     DatasetSpec,
+    ExecutionSpec,
     Interpolation,
     MetricSpec,
     ModelFamily,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .evidence.class_means import class_means, other_means
     from .evidence.context import Context, Replay, View
     from .evidence.evidence import Evidence, gather_kept
+    from .evidence.execution import Work, Worker
     from .files.atomic import sha256_of, written_whole
     from .files.downloads import DownloadError, download, matches, offline
     from .files.hub import hub_folder, hub_names, is_hub_name
@@ -119,6 +121,8 @@ _LAZY = {
     "Replay": "evidence.context",
     "View": "evidence.context",
     "Evidence": "evidence.evidence",
+    "Work": "evidence.execution",
+    "Worker": "evidence.execution",
     "gather_kept": "evidence.evidence",
     "sha256_of": "files.atomic",
     "written_whole": "files.atomic",
@@ -189,6 +193,7 @@ __all__ = [
     "DdeepError",
     "DownloadError",
     "Evidence",
+    "ExecutionSpec",
     "Extremes",
     "FileImages",
     "GradientSums",
@@ -231,6 +236,8 @@ __all__ = [
     "View",
     "WeightsError",
     "WeightsSpec",
+    "Work",
+    "Worker",
     "ZeroSums",
     "accumulator",
     "accuracy_by_class",

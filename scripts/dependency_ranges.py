@@ -1,12 +1,12 @@
 """Try ddeep at both ends of the ranges of its dependencies, and with every Python that it is for.
 
-python scripts/dependency_ranges.py [lowest] [newest] [pythons] [-- arguments of pytest]
+python scripts/dependency_ranges.py [lowest] [newest] [pythons | python3.14 ...] [-- arguments of pytest]
 
-Run it with the Python of an environment in which ddeep's tests run; it needs uv there (pip install uv). The versions of
-either end go into a folder of their own, which shadows the environment's. torch and torchvision stay those of the
-environment: they come as a pair for one kind of machine. `pythons` makes an environment for each of python3.11 to
-python3.14 on the path, with everything from the package index (PIP_EXTRA_INDEX_URL as for make); absent ones are named.
-Prints the versions tried and what failed; exit 1 if anything. Without words it tries both ends.
+Run it with the Python of an environment in which ddeep's tests run. The versions of either end go into a folder of
+their own, which shadows the environment's. torch and torchvision stay those of the environment: they come as a pair
+for one kind of machine. For a Python on the path it makes an environment, with everything from the package index
+(PIP_EXTRA_INDEX_URL as for make); `pythons` are all that ddeep is for. Prints the versions tried and what failed;
+exit 1 if anything did, or was not there to be tried. Without words it tries both ends.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 KEPT = ("torch", "torchvision")
 PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14")
+UV = (sys.executable, "-m", "uv", "pip")
 ENDS = {"lowest": "lowest-direct", "newest": "highest"}
 # What touches every dependency: settings, weights, images, metrics, figures, reports, the command line, training.
 SMOKE = (
@@ -51,7 +52,7 @@ def resolve(end: str, folder: Path) -> Path:
     given, pinned, found = folder / "given.in", folder / "pinned.txt", folder / "found.txt"
     given.write_text("\n".join(requirements()) + "\n")
     pinned.write_text("".join(f"{name}=={version(name).partition('+')[0]}\n" for name in KEPT))
-    words = ["uv", "pip", "compile", "--quiet", "--resolution", ENDS[end], "--python", sys.executable]
+    words = [*UV, "compile", "--quiet", "--resolution", ENDS[end], "--python", sys.executable]
     subprocess.run(
         [*words, "--constraint", str(pinned), "--no-annotate", "--no-header", "--output-file", str(found), str(given)],
         check=True,
@@ -72,19 +73,9 @@ def attempt(end: str, arguments: list[str]) -> bool:
         shown = [line for line in found.read_text().split() if line.partition("==")[0].lower() in direct]
         print(f"{end}: {', '.join(shown)}, {', '.join(f'{name}=={version(name)}' for name in KEPT)}", flush=True)
         overlay = folder / "overlay"
-        words = [
-            "uv",
-            "pip",
-            "install",
-            "--quiet",
-            "--compile-bytecode",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            "--python",
-            sys.executable,
-        ]
-        subprocess.run([*words, "--target", str(overlay), "--requirement", str(found)], check=True)
+        words = [*UV, "install", "--quiet", "--compile-bytecode", "--no-deps", "--only-binary", ":all:"]
+        words += ["--python", sys.executable, "--target", str(overlay), "--requirement", str(found)]
+        subprocess.run(words, check=True)
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or SMOKE)],
             cwd=ROOT,
@@ -97,19 +88,19 @@ def attempt(end: str, arguments: list[str]) -> bool:
 
 
 def attempt_python(name: str, arguments: list[str]) -> bool:
-    """Install ddeep for another Python and run the tests with it; an absent one is no failure, but told."""
+    """Install ddeep for another Python and run the tests with it."""
     words = [shutil.which(name) or "false", "-c", "import sys; print(sys.version.split()[0])"]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:  # pyenv's stand-in for one that is not switched on fails, too
         print(f"{name}: absent, not tried", flush=True)
-        return True
+        return False
     print(f"{name}: {done.stdout.strip()}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([name, "-m", "venv", folder], check=True)
         python = Path(folder) / "bin" / "python"
-        subprocess.run([python, "-m", "pip", "install", "--quiet", f"{ROOT}[test]"], check=True)
-        words = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or SMOKE)]
-        passed = subprocess.run(words, cwd=ROOT).returncode == 0
+        install = [python, "-m", "pip", "install", "--quiet", f"{ROOT}[test]"]
+        test = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or SMOKE)]
+        passed = all(subprocess.run(words, cwd=ROOT).returncode == 0 for words in (install, test))
     print(f"{name}: {'passed' if passed else 'FAILED'}", flush=True)
     return passed
 
@@ -118,11 +109,11 @@ def main() -> int:
     given = sys.argv[1:]
     cut = given.index("--") if "--" in given else len(given)
     wanted, arguments = given[:cut] or list(ENDS), given[cut + 1 :]
-    if unknown := set(wanted) - {*ENDS, "pythons"}:
-        print(f"error: {unknown.pop()!r} is none of {', '.join(ENDS)}, pythons", file=sys.stderr)
+    if unknown := set(wanted) - {*ENDS, *PYTHONS, "pythons"}:
+        print(f"error: {unknown.pop()!r} is none of {', '.join((*ENDS, *PYTHONS))}, pythons", file=sys.stderr)
         return 2
     results = [attempt(end, arguments) for end in wanted if end in ENDS]
-    results += [attempt_python(name, arguments) for name in PYTHONS if "pythons" in wanted]
+    results += [attempt_python(name, arguments) for name in PYTHONS if {name, "pythons"} & set(wanted)]
     return int(not all(results))
 
 

@@ -75,7 +75,7 @@ def accuracies(results: Results, stage: str, k: str) -> str:
         shown = f"{percent[subject][name]:.2f}"
         return f"**{shown}**" if alike[subject][name] else shown
 
-    ranked = sorted(names, key=lambda name: -fmean(percent[s].get(name, 0.0) for s in results.subjects))
+    ranked = sorted(names, key=lambda name: (-fmean(percent[s].get(name, 0.0) for s in results.subjects), name))
     rows = [[f"`{name}`", *(cell(subject, name) for subject in results.subjects)] for name in ranked]
     full = [f"{100 * results.full[subject].mean():.2f}" for subject in results.subjects]
     return _table([f"k = {k}", *results.subjects], [["the full network", *full], *rows])
@@ -171,7 +171,7 @@ def draw(results: Results, path: Path) -> None:
     from ddeep.reports.style import GREY, MARKERS, SERIES, style
 
     with style():
-        figure = Figure(figsize=(3.0 * len(results.subjects), 3.2), layout="constrained")
+        figure = Figure(figsize=(3.0 * len(results.subjects), 3.4), layout="constrained")
         panels = np.atleast_1d(figure.subplots(1, len(results.subjects)))
         for axes, subject in zip(panels, results.subjects, strict=True):
             axes.axhline(100 * results.full[subject].mean(), color=GREY, linestyle=":", label="the full network")
@@ -188,7 +188,8 @@ def draw(results: Results, path: Path) -> None:
             lowest = [min(found.values()) for k in results.ks if (found := _without_random(results, subject, k))]
             axes.set_ylim(bottom=min(lowest) - 1 if lowest else None)
         panels[0].set_ylabel("% right after the refit")
-        panels[-1].legend(loc="lower right", fontsize=7)
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
         figure.savefig(path, dpi=150, facecolor="white")
 
 

@@ -18,6 +18,7 @@ from jaxtyping import install_import_hook
 
 from tests.support import checking
 from tests.support.helpers import Distributions, Outcome
+from tests.support.waiting import PATIENCE
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes of tests, which share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -81,7 +82,7 @@ def real_data(data_dir: Path) -> Callable[[str], Path]:
 def cli(tmp_path: Path) -> Callable[..., Outcome]:
     """``cli("list", "models", env={...})`` runs ``python -m ddeep`` in a process of its own, in ``tmp_path``."""
 
-    def run(*args: object, env: dict[str, str] | None = None, timeout: float = 120) -> Outcome:
+    def run(*args: object, env: dict[str, str] | None = None, timeout: float = PATIENCE) -> Outcome:
         done = subprocess.run(
             [sys.executable, "-m", "ddeep", *map(str, args)],
             cwd=tmp_path,

@@ -119,6 +119,10 @@ def test_tables_and_frames(result: ddeep.RunResult) -> None:
     assert html.count("<tr>") == 1 + CLASSES
     assert "<caption>Net on loaders, layer body" in html
     assert result.selection._repr_html_().count("<tr>") == 1 + 2 * CLASSES
+    title, head, *rows = repr(result).splitlines()
+    assert title in html
+    assert head.split()[:3] == ["class", "images", "filters"]
+    assert [row.split()[0] for row in rows] == [row["class"] for row in result.document["per_class"]]
     pytest.importorskip("pandas")
     frame = result.selection.to_pandas()
     assert list(frame.columns) == ["class", "rank", "filter", "score"]
@@ -145,6 +149,14 @@ def test_without_pandas(result: ddeep.RunResult, monkeypatch: pytest.MonkeyPatch
 def test_names_of_classes_are_escaped() -> None:
     selection = ddeep.Selection.of([[0], [1]], 2).named(["<b>", "cat"])
     assert "&lt;b&gt;" in selection._repr_html_()
+
+
+def test_a_terminal_shows_as_much_as_it_can_read() -> None:
+    selection = ddeep.Selection.of([[0]] * 50, 2).named([f"\x1b[31m{c}" for c in range(50)])
+    lines = repr(selection).splitlines()
+    assert len(lines) == 1 + 1 + 40 + 1
+    assert lines[-1] == "… and 10 more rows"
+    assert "\x1b" not in repr(selection)
 
 
 def test_loaders_are_read_in_one_order() -> None:

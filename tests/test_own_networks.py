@@ -1,9 +1,7 @@
-"""Networks as people have them: whatever feeds the head, whatever they return, however they are wrapped."""
+"""Networks as people have them: whatever feeds the head, however they are wrapped."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, namedtuple
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,32 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, TensorDataset
 
 import ddeep
-from ddeep.errors import ConfigError, DataError
-from ddeep.networks.logits import read_logits
+from ddeep.errors import ConfigError
+from tests.support.bodies import WIDTH, Body, loader, made
 from tests.support.toys import CLASSES, pictures
-
-WIDTH = 6
-
-
-class Body(nn.Module):
-    """Two convolutions of which no submodule gives the maps that are pooled: the ReLUs are functions."""
-
-    def __init__(self, features: int = WIDTH) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(3, WIDTH, 3, padding=1), nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
-        self.fc = nn.Linear(features, CLASSES)
-
-    def maps(self, x: Tensor) -> Tensor:
-        return F.relu(self.second(torch.relu(self.first(x))))
-
-    def features(self, x: Tensor) -> Tensor:
-        return self.maps(x).mean((2, 3))
-
-    def forward(self, x: Tensor) -> Any:
-        return self.fc(self.features(x))
 
 
 class Maximum(Body):
@@ -96,15 +73,6 @@ SHAPES: list[type[Body]] = [
 ]  # fmt: skip
 
 
-def loader(count: int = 80, seed: int = 1, **settings: Any) -> DataLoader[Any]:
-    return DataLoader(TensorDataset(*pictures(count, seed=seed)), batch_size=16, **settings)
-
-
-def made(kind: type[nn.Module]) -> Any:
-    torch.manual_seed(0)
-    return kind().eval()
-
-
 @pytest.mark.parametrize("kind", SHAPES)
 def test_what_feeds_the_head_is_read_at_the_head(kind: type[Body]) -> None:
     model, (images, labels) = made(kind), pictures(80)
@@ -155,103 +123,6 @@ def test_the_input_of_any_linear_layer_can_be_named() -> None:
         ddeep.select(made(Mlp), loader(), strategy="paper", k=2, layer="hiden:input")
     with pytest.raises(ConfigError, match="holds no convolution or linear layer"):
         ddeep.select(made(Mlp), loader(), strategy="filter-norm", k=2)  # the head's own rows are classes
-
-
-Outputs = namedtuple("Outputs", ["aux", "logits"])
-
-
-class ModelOutput(OrderedDict[str, Any]):
-    """As transformers has it: a mapping whose entries are attributes, too."""
-
-    @property
-    def logits(self) -> Tensor:
-        return self["logits"]  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize(
-    "pack",
-    [
-        lambda logits, x: (logits, x),
-        lambda logits, x: [logits, logits / 2, x],
-        lambda logits, x: {"features": x.mean((2, 3)), "logits": logits},
-        lambda logits, x: {"maps": x, "scores": logits},
-        lambda logits, x: Outputs(x.mean((2, 3)), logits),
-        lambda logits, _x: ModelOutput(loss=torch.zeros(()), logits=logits),
-    ],
-)
-def test_logits_are_found_in_what_a_network_returns(pack: Any) -> None:
-    class Packing(Body):
-        def forward(self, x: Tensor) -> Any:
-            return pack(super().forward(x), x)
-
-    plain, packing = made(Body), made(Packing)
-    options: dict[str, Any] = {"strategy": "contribution", "k": 2}
-    selection = ddeep.select(packing, loader(), **options)
-    assert selection == ddeep.select(plain, loader(), **options)
-    assert ddeep.evaluate(packing, loader()) == ddeep.evaluate(plain, loader())
-    decomposed = ddeep.decompose(packing, selection)
-    images, _ = pictures(8)
-    with torch.no_grad():
-        assert torch.equal(read_logits(decomposed(images)), ddeep.decompose(plain, selection)(images))
-
-
-def test_what_holds_no_logits_is_refused_in_one_sentence() -> None:
-    with pytest.raises(ConfigError, match=r"returns a tuple of \(2, 3, 4, 4\), int, in which there are no logits"):
-        read_logits((torch.zeros(2, 3, 4, 4), 5))
-    with pytest.raises(ConfigError, match=r"returns a dict of maps, in which there are no logits \(N, C\)"):
-        read_logits({"maps": torch.zeros(2, 3, 4, 4)})
-    with pytest.raises(ConfigError, match="returns a NoneType, in which"):
-        read_logits(None)
-
-
-class Loads:
-    """Batches as some loader gives them, more than once."""
-
-    def __init__(self, pack: Any) -> None:
-        self.pack = pack
-        self.dataset = range(80)
-
-    def __iter__(self) -> Iterator[Any]:
-        for images, labels in loader():
-            yield self.pack(images, labels)
-
-
-@pytest.mark.parametrize(
-    "pack",
-    [
-        lambda images, labels: (images, labels, torch.arange(len(labels))),
-        lambda images, labels: [images, labels, ["path"] * len(labels)],
-        lambda images, labels: {"pixel_values": images, "labels": labels},
-        lambda images, labels: {"id": 3, "image": images, "label": labels.to(torch.uint8)},
-        lambda images, labels: {"images": images, "targets": labels.to(torch.int32)},
-    ],
-)
-def test_batches_of_any_form(pack: Any) -> None:
-    model = made(Body)
-    expected = ddeep.select(model, loader(), strategy="paper", k=2)
-    assert ddeep.select(model, Loads(pack), strategy="paper", k=2) == expected
-    assert ddeep.evaluate(model, Loads(pack)) == ddeep.evaluate(model, loader())
-
-
-def test_batches_that_cannot_be_read_say_what_they_are() -> None:
-    images, labels = pictures(8)
-    cases: list[tuple[Any, str]] = [
-        (images, "not a Tensor"),
-        (
-            {"pixels": images, "labels": labels},
-            "a mapping with 'pixel_values' and 'labels'; not a dict of pixels, labels",
-        ),
-        ((images, labels.tolist()), "not a tuple of Tensor, list"),
-        ((images, labels[:, None]), r"not int64 \(8, 1\): give labels\[:, 0\]"),
-        ((images, labels[:3]), "There are 3 labels for a batch of 8 images"),
-        (
-            (images, F.one_hot(labels, CLASSES).float()),
-            "multi-label data. ddeep is about networks that give an image one",
-        ),
-    ]
-    for batch, problem in cases:
-        with pytest.raises(DataError, match=problem):
-            ddeep.select(made(Body), [batch], strategy="paper", k=2)
 
 
 def test_accuracies_that_depend_on_the_batch_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:

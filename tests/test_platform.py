@@ -9,6 +9,8 @@ import textwrap
 
 import pytest
 
+from tests.support.waiting import PATIENCE
+
 SCRIPT = textwrap.dedent("""
     import json, resource, sys
     import torch
@@ -32,7 +34,9 @@ SCRIPT = textwrap.dedent("""
 
 def pages(how: str) -> tuple[bool | None, int]:
     """Whether memory is kept, and pages fetched for four batches, in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT, how], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, how], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
     kept, count = json.loads(done.stdout)
     return kept, count
 

@@ -10,8 +10,9 @@ from ddeep.registry.registry import registry
 from ddeep.registry.specs import MetricSpec, ModelFamily, ModelSpec, Spec, StrategySpec, resolve
 from ddeep.statistics.statistic import Statistic
 from studies.paths import ROOT
+from website.interface import cell
 
-KINDS = ("strategies", "metrics", "regularizers", "models", "datasets")
+KINDS = ("strategies", "metrics", "regularizers", "models", "datasets", "executions")
 SIZES = ((10, 64), (1000, 2048))  # classes and filters that costs are given for
 _INTRODUCTIONS = {
     "strategies": "What `--strategy` and `--strategies` take. Each gives every class and filter a score. All that a "
@@ -21,6 +22,7 @@ _INTRODUCTIONS = {
     "regularizers": "What `--regularizer` of `ddeep train` and `ddeep finetune` takes: terms of the loss.",
     "models": "What `--model` takes, beside a network of [your own](../bring-your-own.md).",
     "datasets": "What `--dataset` takes.",
+    "executions": "What `--execution` takes: what runs the passes over the images.",
 }
 _FLAGS = {
     "gradients": "a backward pass for every batch",
@@ -49,12 +51,12 @@ def _page(kind: str) -> Iterator[str]:
         yield f"| name | | beside the pass | {' | '.join(heads)} |"
         yield "|---|---|---|---:|---:|"
         for spec in own:
-            yield f"| [`{spec.name}`](#{spec.name}) | {spec.summary} | {' | '.join(_cost(spec))} |"
+            yield f"| [`{spec.name}`](#{spec.name}) | {cell(spec.summary)} | {' | '.join(_cost(spec))} |"
     else:
         yield "| name | |"
         yield "|---|---|"
         for spec in own:
-            yield f"| [`{spec.name}`](#{spec.name}) | {spec.summary} |"
+            yield f"| [`{spec.name}`](#{spec.name}) | {cell(spec.summary)} |"
     for spec in own:
         yield from _entry(spec, formulas.get(spec.name, ""))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Iterator
+from html import escape
 from types import ModuleType, NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import ddeep
 from ddeep import plugin
@@ -43,8 +44,9 @@ def _settings() -> Iterator[str]:
             continue  # what others share, fields and all
         yield from ("", f"## `{name}`", "", _prose(model), "", "| name | type | default | |", "|---|---|---|---|")
         for field_name, field in model.model_fields.items():
-            default = "needed" if field.is_required() else f"`{_shown(field.get_default(call_default_factory=True))}`"
-            yield f"| `{field_name}` | `{_type(field.annotation)}` | {default} | {_cell(field.description or '')} |"
+            default = "needed" if field.is_required() else _code(_shown(field.get_default(call_default_factory=True)))
+            kind, text = _code(_type(field.annotation)), cell(field.description or "")
+            yield f"| `{field_name}` | {kind} | {default} | {text} |"
 
 
 def _specs() -> Iterator[str]:
@@ -58,7 +60,7 @@ def _specs() -> Iterator[str]:
         for field in sorted(dataclasses.fields(spec), key=lambda field: field.name not in common):
             absent = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
             default = field.default_factory() if callable(field.default_factory) else field.default
-            yield f"| `{field.name}` | `{_cell(str(field.type))}` | {'needed' if absent else f'`{_shown(default)}`'} |"
+            yield f"| `{field.name}` | {_code(str(field.type))} | {'needed' if absent else _code(_shown(default))} |"
 
 
 def _api(module: ModuleType, title: str, introduction: str) -> Iterator[str]:
@@ -71,7 +73,7 @@ def _api(module: ModuleType, title: str, introduction: str) -> Iterator[str]:
         if inspect.isfunction(thing) or inspect.isclass(thing):
             yield from ("", _prose(thing))
         else:
-            yield from ("", f"`{_cell(str(thing))}`")
+            yield from ("", f"`{cell(str(thing))}`")
         if inspect.isclass(thing) and not issubclass(thing, (Exception, Spec)):
             yield from _methods(thing)
 
@@ -117,15 +119,29 @@ def _prose(thing: Any) -> str:
 def _type(annotation: Any) -> str:
     """A field's type without what pydantic attaches to it."""
     if get_origin(annotation) in (Union, UnionType):
-        return " \\| ".join("None" if part is NoneType else _type(part) for part in get_args(annotation))
+        return " | ".join("None" if part is NoneType else _type(part) for part in get_args(annotation))
+    if annotation is Ellipsis:
+        return "..."
     if get_origin(annotation) is Annotated:
         return _type(get_args(annotation)[0])
-    return _cell(inspect.formatannotation(annotation).replace("pathlib.", "").replace("typing.", ""))
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(repr, get_args(annotation)))
+    if get_origin(annotation) is tuple:
+        return f"tuple[{', '.join(map(_type, get_args(annotation)))}]"
+    return inspect.formatannotation(annotation).replace("pathlib.", "").replace("typing.", "")
 
 
 def _shown(value: Any) -> str:
-    return _cell("none" if value is None or value in ((), "") else str(value))
+    if value is None or value in ((), ""):
+        return "none"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _cell(text: str) -> str:
+def _code(text: str) -> str:
+    """Code in a cell, where Markdown's own marks would show the escaped bar as it is escaped."""
+    return f"<code>{escape(text, quote=False).replace('|', '&#124;')}</code>"
+
+
+def cell(text: str) -> str:
+    """Text in a cell of a table."""
     return " ".join(text.split()).replace("|", "\\|")

@@ -13,7 +13,7 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-from setup import FILES, PAGES
+from setup import FILES, PAGES, SITE
 from studies.paths import ROOT
 from website.notebooks import markdown
 
@@ -34,6 +34,7 @@ ELSEWHERE |= {
 }
 # A page that the navigation of zensical.toml does not name is one of these, so that a new document needs no more.
 TUTORIALS, HOW_TO = "Tutorials", "How to"
+BY_FOLDER = {"plugins": "Example plugins", "weights": "Packaged weights"}
 _LINK = re.compile(r"(!?\[(?:[^][]|!?\[[^]]*\](?:\([^)]*\))?)*\]\()([^)\s]+)(\))")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _FENCE = re.compile(r"^\s*(```|~~~)")
@@ -118,11 +119,20 @@ def configuration(folder: Path) -> str:
     pages = {path.relative_to(folder).as_posix() for path in folder.rglob("*.md")}
     if absent := named - pages:
         raise SystemExit(f"error: zensical.toml names pages that are not there: {', '.join(sorted(absent))}")
-    sections = {name: entries for entry in project["nav"] for name, entries in entry.items()}
+    sections = dict(_sections(project["nav"]))
     for page in sorted(pages - named):
         notebook = (SOURCE / page).with_suffix(".ipynb").exists()
-        sections[TUTORIALS if notebook else HOW_TO].append(page)
-    return f"[project]\n{_toml(project)}"
+        sections[BY_FOLDER.get(page.partition("/")[0], TUTORIALS if notebook else HOW_TO)].append(page)
+    return f"[project]\nsite_url = {_value(SITE)}\n{_toml(project)}"
+
+
+def _sections(nav: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """The lists that a navigation names, at any depth."""
+    for entry in nav:
+        for name, entries in entry.items() if isinstance(entry, dict) else ():
+            if isinstance(entries, list):
+                yield name, entries
+                yield from _sections(entries)
 
 
 def _named(nav: Any) -> Iterator[str]:

@@ -53,9 +53,14 @@ def clear(as_json: JsonOption = False) -> None:  # noqa: ARG001
     cleared = clear_cache()
     if cleared.kept:
         console.warn(f"{len(cleared.kept)} things there are not ddeep's and stay, such as {cleared.kept[0]}.")
+    if cleared.denied:
+        console.warn(
+            f"{len(cleared.denied)} files there may not be removed by this user and stay, such as {cleared.denied[0]}."
+        )
     console.say(f"Freed {_size(cleared.freed)} in {cache_root()}.")
     document = {"schema": "ddeep.cache.clear/1", "folder": str(cache_root())}
-    console.document(json_text({**document, "freed": cleared.freed, "kept": cleared.kept}))
+    told = {"freed": cleared.freed, "kept": cleared.kept, "denied": cleared.denied}
+    console.document(json_text({**document, **told}))
 
 
 def _row(about: dict[str, Any], folder: str, nbytes: int) -> dict[str, Any]:

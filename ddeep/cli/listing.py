@@ -25,6 +25,7 @@ class Kind(StrEnum):
     strategies = "strategies"
     metrics = "metrics"
     regularizers = "regularizers"
+    executions = "executions"
 
 
 @app.command("list", epilog=examples("ddeep list", "ddeep list models 'timm/*resnet*'"))
@@ -35,7 +36,7 @@ def list_(
     ] = "*",
     as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
-    """List models, datasets, strategies, metrics or regularizers."""
+    """List models, datasets, strategies, metrics, regularizers or executions."""
     found = {
         chosen.value: _rows(registry().catalog(chosen.value), pattern) for chosen in ([kind] if kind else list(Kind))
     }

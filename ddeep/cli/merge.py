@@ -7,27 +7,47 @@ from typing import Annotated, Any
 
 import typer
 
-from ..experiments.settings import RunConfig
+from .. import console
+from ..errors import ConfigError
+from ..experiments.settings import WRITE, RunConfig
+from ..files.json import json_text
 from .options import JsonOption, examples, new_app
-from .run import run_and_save
+from .run import SHARD_SCHEMA, run_and_save
 from .settings_options import takes
 
 app = new_app()
 
 
-@app.command(epilog=examples("ddeep merge shards/*"))
+@app.command(epilog=examples("ddeep merge shards", "ddeep merge shards/00* --into joined/00"))
 @takes(RunConfig, but=[name for name in RunConfig.model_fields if name not in ("data_dir", "out")])
 def merge(
-    shards: Annotated[list[Path], typer.Argument(help="All folders that `ddeep run --shard I/N` has written.")],
+    shards: Annotated[
+        list[Path], typer.Argument(help="Folders that `ddeep run --shard` has written, or a folder of them.")
+    ],
     *,
     given: dict[str, Any],
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            help="Join these, some or all, to one shard in this folder, and do not finish the run.",
+            rich_help_panel=WRITE,
+        ),
+    ] = None,
     as_json: JsonOption = False,  # noqa: ARG001 - read by its callback
 ) -> None:
     """Join the shards of one run and finish it, exactly as if one command had seen all images."""
-    from ..experiments.merge import merge_shards
+    from ..experiments.merge import merge_into_shard, merge_shards
     from ..results.folder import check_out
 
     out = given.get("out")
+    if into is not None:
+        if out is not None:
+            raise ConfigError("--into writes a shard, and --out a run: give one of them.")
+        check_out(into)
+        parts, of = merge_into_shard(shards, into)
+        console.say(f"{parts} of {of} parts of the run joined in {into}")
+        console.document(json_text({"schema": SHARD_SCHEMA, "parts": parts, "of": of, "saved": str(into)}))
+        return
     if out is not None:
         check_out(out)
     settings = merge_shards(shards, given.get("data_dir"))

@@ -17,6 +17,7 @@ from .settings_options import takes
 from .words import metric_facts, sentence
 
 app = new_app()
+SHARD_SCHEMA = "ddeep.shard/2"
 
 
 @app.command(
@@ -31,7 +32,8 @@ def run(
     shard: Annotated[
         str | None,
         typer.Option(
-            help="I/N: gather only the I-th of N parts of the evidence into --out; `ddeep merge` joins.",
+            help="I/N: gather only the I-th of N parts of the evidence into --out; `ddeep merge` joins. files: a shard "
+            "of each tar (wds:…) that --out lacks; files:I/N: of every N-th tar.",
             rich_help_panel=WRITE,
         ),
     ] = None,
@@ -42,6 +44,9 @@ def run(
     from ..results.folder import check_out
 
     settings = read_config(RunConfig, given, config)
+    if shard is not None and shard.partition(":")[0] == "files":
+        _gather_files(settings, shard)
+        return
     check_out(settings.out or default_out("run"))
     if shard is not None:
         _gather_shard(settings, shard)
@@ -80,16 +85,40 @@ def _finetuned(settings: RunConfig, folder: Path) -> dict[str, Any]:
 def _gather_shard(settings: RunConfig, shard: str) -> None:
     from ..experiments.merge import gather_shard
 
-    number, _, of = shard.partition("/")
+    number, of = _part(shard, shard)
+    gather_shard(settings, number, of, _shard_out(settings))
+    console.say(f"shard {number + 1} of {of} saved in {settings.out}; join all with: ddeep merge SHARD…")
+    console.document(json_text({"schema": SHARD_SCHEMA, "number": number + 1, "of": of, "saved": str(settings.out)}))
+
+
+def _gather_files(settings: RunConfig, shard: str) -> None:
+    from ..experiments.merge import gather_files
+
+    _, colon, part = shard.partition(":")
+    turn, turns = _part(part, shard) if colon else (0, 1)
+    gathered, of = gather_files(settings, _shard_out(settings), turn, turns)
+    there = len(range(turn, of, turns)) - gathered
+    console.say(
+        f"shards of {gathered} files saved in {settings.out}, {there} were there, of {of}; "
+        f"join all with: ddeep merge {settings.out}"
+    )
+    facts = {"schema": SHARD_SCHEMA, "gathered": gathered, "there": there, "of": of, "saved": str(settings.out)}
+    console.document(json_text(facts))
+
+
+def _part(text: str, shard: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
     if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-        raise ConfigError(f"--shard {shard!r} cannot be: give I/N, the I-th of N parts, such as 1/4.")
+        raise ConfigError(
+            f"--shard {shard!r} cannot be: give I/N, the I-th of N parts, such as 1/4, or files, or files:I/N."
+        )
+    return int(number) - 1, int(of)
+
+
+def _shard_out(settings: RunConfig) -> Path:
     if settings.out is None:
         raise ConfigError("--shard needs --out DIR, the shard to write.")
-    gather_shard(settings, int(number) - 1, int(of), settings.out)
-    console.say(f"shard {number} of {of} saved in {settings.out}; join all with: ddeep merge SHARD…")
-    console.document(
-        json_text({"schema": "ddeep.shard/1", "number": int(number), "of": int(of), "saved": str(settings.out)})
-    )
+    return settings.out
 
 
 def _show(document: dict[str, Any], folder: Path) -> None:

@@ -57,13 +57,15 @@ class FileImages:
     """Images that stay on disk and are decoded batch by batch: files, or pictures within larger ones.
 
     ``labels`` index into ``classes``, which may name more classes than there are images of. ``contents`` hashes the
-    files (left out: it is made). Raises DataError as TensorImages does.
+    files (left out: it is made). ``size``, where it is given, are the height and width that all of them have: they are
+    then resized as batches, as images in memory are. Raises DataError as TensorImages does.
     """
 
     files: Sequence[Path | Picture]
     labels: Int64[Tensor, " n"]
     classes: tuple[str, ...]
     contents: Contents = None  # type: ignore[assignment]
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         _check(len(self.files), self.labels, self.classes)
@@ -144,7 +146,7 @@ def part_of(
         return TensorImages.of(images.pixels[indices], labels, classes)
     if isinstance(images, FileImages):
         part = images.contents.part(indices)
-        return FileImages(part.files, labels, tuple(classes), part)
+        return FileImages(part.files, labels, tuple(classes), part, images.size)
     if isinstance(images, LoadedImages):
         raise DataError("A part of what a loader gives cannot be taken: give a loader of that part.")
     text = json.dumps([images.content_hash, indices.tolist(), labels.tolist(), list(classes)])

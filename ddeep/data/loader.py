@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import ConfigError, DataError
 from .batches import Batch
 from .contents import DIGEST, hash_file
-from .decoding import fitted_pixels
+from .decoding import exact_pixels, fitted_pixels
 from .images import FileImages, Images, ResponseTable, TensorImages
 from .loaded import LoadedImages
 from .pictures import Picture
@@ -122,13 +122,12 @@ class Loader:
 
     def _from_files(self, images: FileImages) -> Iterator[Batch]:
         wanted = [self._indices(number) for number in self._batches]
-        decode = partial(fitted_pixels, preprocessing=self.preprocessing)
         found = decode_batches(
             images.files,
             wanted,
-            decode,
+            _decoder(images, self.preprocessing),
             self._workers,
-            image_bytes=self.preprocessing.nbytes,
+            image_bytes=self.preprocessing.nbytes if images.size is None else 3 * images.size[0] * images.size[1],
             pinned=self.device.type == "cuda",
             hashed=len(images.contents.missing) > 0,
         )
@@ -140,8 +139,9 @@ class Loader:
             self.skipped += len(decoded.errors)
             self.complaints += decoded.errors[: 10 - len(self.complaints)]
             if len(decoded.indices):
-                labels = images.labels[decoded.indices]
-                yield self._batch(self._moved(decoded.pixels), labels, decoded.indices)
+                labels, pixels = images.labels[decoded.indices], self._moved(decoded.pixels)
+                fitted = pixels if images.size is None else self.preprocessing.fit(pixels)
+                yield self._batch(fitted, labels, decoded.indices)
 
     def _indices(self, number: int) -> Int64[Tensor, " n"]:
         start = number * self.batch_size
@@ -298,4 +298,13 @@ def read_pixels(images: Images, indices: Sequence[int], preprocessing: Preproces
         raise DataError("Responses have no pixels to look at.")
     if isinstance(images, TensorImages):
         return preprocessing.fit(images.pixels[torch.tensor(indices, dtype=torch.int64)])
-    return torch.stack([fitted_pixels(images.files[index], preprocessing) for index in indices])
+    decode = _decoder(images, preprocessing)
+    pixels = torch.stack([decode(images.files[index]) for index in indices])
+    return pixels if images.size is None else preprocessing.fit(pixels)
+
+
+def _decoder(images: FileImages, preprocessing: Preprocessing) -> Decode:
+    """One file to pixels that fit the network; where all have one size, to pixels of that size."""
+    if images.size is None:
+        return partial(fitted_pixels, preprocessing=preprocessing)
+    return partial(exact_pixels, height=images.size[0], width=images.size[1])

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias, overload, runtime_checkable
 
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
 from ..files.regular import open_regular
 
 Opened: TypeAlias = io.BytesIO | io.BufferedReader
@@ -92,6 +96,10 @@ class PicturesInside(Sequence[PictureInside]):
         at = range(len(self))[index]
         name = os.fsdecode(bytes(self._text[self._ends[at - 1] if at else 0 : self._ends[at]]))
         return PictureInside(self.paths[self._numbers[at]], self._offsets[at], self._sizes[at], name)
+
+    def numbers(self) -> Int64[Tensor, " n"]:
+        """Of each the number of the file that holds it."""
+        return torch.tensor(self._numbers, dtype=torch.int64)
 
     def listing(self) -> Iterator[tuple[str, int, int]]:
         """Of each its name, with that of its file, its size, and the file's number."""

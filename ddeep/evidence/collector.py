@@ -167,7 +167,8 @@ class LayerCollector:
             started = {name: getattr(statistic, name) for name in statistic.reductions()}
             for name, tensor in started.items():
                 saved = tensors[f"{number}.{name}"]
-                if (saved.shape, saved.dtype) != (tensor.shape, tensor.dtype):
+                alike = saved.shape == tensor.shape if statistic.sized else saved.ndim == tensor.ndim
+                if not alike or saved.dtype != tensor.dtype:
                     raise ValueError(f"{name} of {statistic!r} has another shape")
             statistic.load_state({name: tensors[f"{number}.{name}"].to(t.device) for name, t in started.items()})
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from .. import console
 from ..data.batches import Batch
-from ..data.images import FileImages, Split
+from ..data.images import FileImages, Images, Split, part_of
 from ..data.loader import Loader
 from ..errors import DdeepError
 from ..networks.inference import prepare
@@ -38,21 +40,27 @@ class Pass:
 class Share:
     """A process's part of a pass: every ``world``-th batch, from batch ``rank`` on.
 
-    ``seen`` says which images it has read, ``skipped`` how many it could not.
+    ``only`` are the images it is about, all of the split where it is None. ``seen`` says which of them it has read,
+    ``skipped`` how many it could not.
     """
 
     subject: Subject
     wanted: Pass
     rank: int = 0
     world: int = 1
+    only: Int64[Tensor, " m"] | None = None
     skipped: int = 0
     seen: Tensor = field(init=False)
+    images: Images = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        images = len(self.subject.images[self.wanted.split])
-        self.seen = torch.zeros(images, dtype=torch.bool, device=self.subject.device)
+        images = self.subject.images[self.wanted.split]
+        if self.only is not None:
+            images = part_of(images, self.only, images.labels[self.only], images.classes)
+        self.images = images
+        self.seen = torch.zeros(len(images), dtype=torch.bool, device=self.subject.device)
 
-    def images(self) -> int:
+    def count(self) -> int:
         """How many images are in its batches."""
         count, size = len(self.seen), self.subject.batch_size
         starts = range(self.rank * size, count, self.world * size)
@@ -62,13 +70,15 @@ class Share:
         """What the share depends on, for the folder of an unfinished pass."""
         layers = {layer.name: [repr(s) for s in statistics] for layer, statistics in self.wanted.requests.items()}
         entries = [self.subject.unfinished_key(self.wanted.split, layer) for layer in self.wanted.requests]
-        part = [self.rank, self.world, self.subject.batch_size, self.subject.skip_bad]
+        part: list[Any] = [self.rank, self.world, self.subject.batch_size, self.subject.skip_bad]
+        if self.only is not None:
+            part.append(hashlib.sha256(self.only.numpy().tobytes()).hexdigest())
         writing = sorted(layer.name for layer in self.wanted.writing)
         return {"entries": entries, "statistics": layers, "writing": writing, "part": part}
 
     def gather(self, partial: PartialPass) -> Collector:
         """Run the share's batches, going on where an interrupted attempt stopped."""
-        subject, images = self.subject, self.subject.images[self.wanted.split]
+        subject, images = self.subject, self.images
 
         def keep(layer: Layer, filters: int) -> Tensor | None:
             return partial.rows(layer, len(images), filters) if layer in self.wanted.writing else None
@@ -92,7 +102,7 @@ class Share:
             first=done,
             skip_bad=subject.skip_bad,
         )
-        with console.progress(f"Evidence ({self.wanted.split} split)", total=self.images()) as advance:
+        with console.progress(f"Evidence ({self.wanted.split} split)", total=self.count()) as advance:
             advance(int(self.seen.sum()))
 
             def after(count: int) -> None:
@@ -112,17 +122,20 @@ class Share:
 
     def _labelled(self, loader: Loader) -> Iterator[Batch]:
         """The batches, labelled with the network's outputs; what they hold is noted as seen."""
-        labels = self.subject.labels(self.wanted.split).to(self.subject.device)
+        labels = self.subject.labels(self.wanted.split)
+        labels = (labels if self.only is None else labels[self.only]).to(self.subject.device)
         for batch in loader:
             self.seen[batch.indices] = True
             yield batch._replace(labels=labels[batch.indices])
 
 
-def run_pass(subject: Subject, wanted: Pass) -> dict[Layer, Evidence]:
-    """Run a pass with all processes; its outcome is in the cache, and returned.
+def run_here(subject: Subject, wanted: Pass) -> dict[Layer, Evidence]:
+    """Run a pass in this process; its outcome is in the cache, and returned."""
+    return _run(Share(subject, wanted))
 
-    Images that were skipped leave no row in the kept responses, and nothing in the cache.
-    """
+
+def run_with_processes(subject: Subject, wanted: Pass) -> dict[Layer, Evidence]:
+    """The same with all processes that torchrun has started."""
     if processes.world() > 1:
         processes.broadcast(wanted)
     return _run(Share(subject, wanted, processes.rank(), processes.world()))
@@ -139,18 +152,13 @@ def _run(share: Share) -> dict[Layer, Evidence]:
         found = run_share(share, partial) if share.world == 1 else _run_together(share, partial)
         if share.rank == 0:
             for layer, evidence in found.items():
-                _store(share, partial, layer, evidence)
+                store(share, partial, layer, evidence)
     return found
 
 
 def run_share(share: Share, partial: PartialPass) -> dict[Layer, Evidence]:
-    """The evidence of one share by itself; of one of several it may be empty."""
-    collector = share.gather(partial)
-    if share.world > 1:
-        for layer in share.wanted.requests:
-            if layer not in collector.layers:  # fewer batches than shares: this one had none
-                collector.begin(layer, share.subject.filters(layer))
-    return collector.finish(share.wanted.split)
+    """The evidence of one share by itself."""
+    return share.gather(partial).finish(share.wanted.split)
 
 
 def _run_together(share: Share, partial: PartialPass) -> dict[Layer, Evidence]:
@@ -187,8 +195,8 @@ def _run_together(share: Share, partial: PartialPass) -> dict[Layer, Evidence]:
     return found
 
 
-def _store(share: Share, partial: PartialPass, layer: Layer, evidence: Evidence) -> None:
-    """Put a layer's finished evidence into the cache, and let go of what skipped images left empty."""
+def store(share: Share, partial: PartialPass, layer: Layer, evidence: Evidence) -> None:
+    """Put a layer's finished evidence into the cache; where images were skipped, let go of their rows in its place."""
     entry = share.subject.entry(share.wanted.split, layer)
     labels = share.subject.labels(share.wanted.split)
     kept = layer in share.wanted.writing

@@ -148,7 +148,7 @@ class CacheEntry:
             if about.get("sha256") != _digest(state):
                 raise ValueError("its content does not match its hash")
             filters = int(about["filters"])
-            if _form(state) != _expected_form(statistic, classes, filters):
+            if _form(state, statistic.sized) != _form(_empty(statistic, classes, filters), statistic.sized):
                 raise ValueError("its shapes are not those expected")
         except PermissionError:
             self._leave(path)
@@ -220,14 +220,14 @@ def _name(key: Mapping[str, Any], version: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _form(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    return {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
+def _form(state: Mapping[str, Tensor], sized: bool) -> dict[str, tuple[object, torch.dtype]]:
+    return {name: (tensor.shape if sized else tensor.ndim, tensor.dtype) for name, tensor in state.items()}
 
 
-def _expected_form(statistic: Statistic, classes: int, filters: int) -> dict[str, tuple[torch.Size, torch.dtype]]:
+def _empty(statistic: Statistic, classes: int, filters: int) -> dict[str, Tensor]:
     empty = statistic.twin()
     empty.start(classes, filters, "meta")  # where a number of filters that is made up takes no memory
-    return {name: (getattr(empty, name).shape, getattr(empty, name).dtype) for name in statistic.reductions()}
+    return {name: getattr(empty, name) for name in statistic.reductions()}
 
 
 def _digest(state: dict[str, Tensor]) -> str:

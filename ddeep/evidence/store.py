@@ -8,7 +8,8 @@ from ..data.images import Split
 from ..networks.layer import Layer
 from ..statistics.statistic import Statistic
 from .evidence import Evidence, by_round, count_classes, gather_kept
-from .passes import Pass, run_pass
+from .execution import run_pass
+from .passes import Pass
 from .response_cache import remove_leftovers
 from .subject import Subject
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -35,7 +35,8 @@ class Subject:
     """What an experiment is about: a network, both splits of a dataset, and how to run the one over the other.
 
     The network's parts are found when it is made, from one recorded pass. ``skip_bad`` leaves out files that do not
-    decode.
+    decode. ``execution`` names what runs its passes, None where torchrun or this process does; ``elsewhere`` opens the
+    same subject in another process, where that can be done.
     """
 
     network: Network
@@ -45,6 +46,8 @@ class Subject:
     batch_size: int = 256
     skip_bad: bool = False
     dataset: str = ""
+    execution: str | None = None
+    elsewhere: Callable[[], Subject] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_finite(self.recording.output)
@@ -142,9 +145,11 @@ class Subject:
         images = self.images[split]
         return self._key(split, layer, images.place_hash if isinstance(images, FileImages) else images.content_hash)
 
-    def shard_key(self, split: Split, layer: Layer) -> dict[str, Any]:
-        """What all shards of a run share, wherever they are gathered; what their files hold each says by itself."""
-        images = self.images[split]
+    def shard_key(self, split: Split, layer: Layer, images: Images) -> dict[str, Any]:
+        """What all shards of a run share, wherever they are gathered; what their files hold each says by itself.
+
+        ``images`` are those of the split, small ones as the files they are (``left_in_files``).
+        """
         return self._key(split, layer, images.listing_hash if isinstance(images, FileImages) else images.content_hash)
 
     def _key(self, split: Split, layer: Layer, data: str) -> dict[str, Any]:

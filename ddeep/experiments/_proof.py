@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..data.images import Images, part_of
 from ..exports.cost import cost_of, latencies
 from ..exports.plan import CutPlan
-from ..heads.accuracy import confusion
+from ..heads.accuracy import right_by_class
 from ..heads.null import p_value
 from ..heads.paired import accuracy_intervals, compare_paired
 from ._one_class import prove_one
@@ -54,13 +54,11 @@ def prove(whole: Whole, plan: CutPlan, small: nn.Module, before_training: nn.Mod
 
 
 def _per_class(whole: Whole, images: Images, logits: dict[str, Tensor]) -> list[dict[str, Any]]:
-    tables = {name: confusion(images.labels, found.argmax(1), len(whole.outputs)) for name, found in logits.items()}
+    count = len(whole.outputs)
+    right = {name: right_by_class(images.labels, found.argmax(1), count).tolist() for name, found in logits.items()}
+    of_class = images.labels.bincount(minlength=count).tolist()
     return [
-        {
-            "class": name,
-            "images": int(tables["cut"][c].sum()),
-            **{key: int(table[c, c]) for key, table in tables.items()},
-        }
+        {"class": name, "images": of_class[c], **{key: hits[c] for key, hits in right.items()}}
         for c, name in enumerate(whole.classes)
     ]
 

@@ -84,7 +84,7 @@ def _compare_network(
             for layer in layers
         }
     candidates = {layer: chosen for layer, (chosen, _) in found.items()}
-    metrics = compared(reruns=not config.no_maps)
+    metrics = compared(config.metrics, reruns=not config.no_maps)
     evidence = _gather(subject, {layer: needs for layer, (_, needs) in found.items()}, candidates, metrics, timings)
     parts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("rows", "null", "agreement", "skipped")}
     for layer in layers:

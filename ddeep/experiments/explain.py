@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,13 +74,13 @@ class Explanation:
 
     image: str
     name: str
-    pixels: UInt8[Tensor, "s s 3"]
+    pixels: UInt8[Tensor, "s s 3"] = field(repr=False)
     predicted: int
     full_predicted: int
     true: int | None
     logits: tuple[ClassLogit, ClassLogit]
     margin: float
-    inputs: Float[Tensor, "1 c h w"]  # the image as the network takes it
+    inputs: Float[Tensor, "1 c h w"] = field(repr=False)  # the image as the network takes it
 
     def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
         """The explanation as JSON-ready data."""

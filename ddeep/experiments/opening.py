@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import console
-from ..data.images import SPLITS, Images, Split
+from ..data.images import SPLITS, FileImages, Images, Split
+from ..data.pixel_cache import left_in_files
 from ..data.response_table import ResponseFile, open_responses
 from ..errors import ConfigError, DataError
 from ..evidence import processes
 from ..evidence.passes import serve
 from ..evidence.subject import Subject
+from ..files.downloads import nothing_fetched
 from ..heads.penalty import fit
 from ..networks.device import resolve_device
 from ..networks.head import Head
@@ -64,7 +68,29 @@ def build_subject(config: SubjectConfig, device: torch.device) -> Subject:
     )
     console.note(f"Images: {network.recipe_line}.")
     images = {split: with_names(one, network.classes) for split, one in images.items()}
-    return Subject(network, images, device, config.precision, config.batch_size, config.skip_bad_images, dataset)
+    return Subject(
+        network,
+        images,
+        device,
+        config.precision,
+        config.batch_size,
+        config.skip_bad_images,
+        dataset,
+        _known_execution(config.execution),
+        partial(open_elsewhere, config),
+    )
+
+
+def _known_execution(name: str | None) -> str | None:
+    if name is not None:
+        registry().find("execution", name)
+    return name
+
+
+def open_elsewhere(config: SubjectConfig) -> Subject:
+    """The same in a process that gathers parts of its evidence: of small images those of its parts alone are read."""
+    with left_in_files(), nothing_fetched():
+        return build_subject(config.model_copy(update={"execution": None}), resolve_device(config.device))
 
 
 def open_images(spec: DatasetSpec, config: ImagesConfig) -> dict[Split, Images]:
@@ -77,6 +103,15 @@ def open_images(spec: DatasetSpec, config: ImagesConfig) -> dict[Split, Images]:
     given = {"classes": config.classes} if config.classes is not None else {}
     opened = resolve(spec.open)
     return {split: opened(config.data_dir, split, **given) for split in SPLITS}
+
+
+def open_left_in_files(config: SubjectConfig, subject: Subject) -> Mapping[Split, Images]:
+    """The images of ``subject`` as the files they are, as those see them who read a part."""
+    if config.responses is not None or all(isinstance(images, FileImages) for images in subject.images.values()):
+        return subject.images
+    with left_in_files():
+        images = open_images(registry().find("dataset", subject.dataset), config)
+    return {split: with_names(one, subject.classes) for split, one in images.items()}
 
 
 def _of_responses(config: SubjectConfig, path: Path, device: torch.device) -> Subject:

@@ -46,6 +46,7 @@ def recorded_settings(document: Mapping[str, Any], data_dir: Path | None = None)
     if data_dir is not None:
         settings["data_dir"] = str(data_dir)
     place = Path(str(settings.get("data_dir") or DEFAULTS["data_dir"]))
+    settings.pop("execution", None)  # whoever reads a document says where to compute
     settings |= {name: str(place / str(settings[name])) for name in FILES if name in elsewhere}
     told = [f"{name} {str(value)[:200]!r}" for name, value in elsewhere.items()]
     if data_dir is not None and list(elsewhere) == ["data_dir"]:
@@ -89,4 +90,5 @@ def check_same(document: dict[str, Any], subject: Subject) -> None:
 def with_module(subject: Subject, module: nn.Module) -> Subject:
     """The same images for another module of the same architecture; its evidence is kept under its own weights' hash."""
     hashed = weights_hash(module.state_dict())
-    return replace(subject, network=replace(subject.network, module=module, weights_hash=hashed))
+    network = replace(subject.network, module=module, weights_hash=hashed)
+    return replace(subject, network=network, execution=None, elsewhere=None)

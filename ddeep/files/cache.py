@@ -33,10 +33,14 @@ _SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55\n# The cache of ddeep;
 
 @dataclass
 class Cleared:
-    """What clearing has done: bytes freed, and what it found and left because ddeep does not make such a thing."""
+    """What clearing has done: bytes freed, and what it found and left.
+
+    ``kept`` because ddeep does not make such a thing, ``denied`` because another user's may not be removed.
+    """
 
     freed: int = 0
     kept: list[Path] = field(default_factory=list)
+    denied: list[Path] = field(default_factory=list)
 
 
 def cache_part(name: str) -> Path:
@@ -143,10 +147,14 @@ def _clear_entry(folder: Path, cleared: Cleared) -> None:
 
 
 def _unlink(path: Path, cleared: Cleared) -> None:
-    with suppress(OSError):
+    try:
         size = _bytes(path)
         path.unlink()
         cleared.freed += size
+    except FileNotFoundError:
+        pass  # another command was faster
+    except OSError:
+        cleared.denied.append(path)
 
 
 def _bytes(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import time
@@ -13,13 +14,21 @@ from platformdirs import user_cache_path
 
 from ..errors import CacheError
 
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_OF_ANOTHER = "It is another user's, or may only be read: set DDEEP_CACHE to a folder of your own."
 _APART = str.maketrans("/\\:", "---")
 
 
 def cache_root() -> Path:
-    """The folder of all caches: ``$DDEEP_CACHE``, or the user's cache folder."""
+    """The folder of all caches: ``$DDEEP_CACHE``, or the user's cache folder.
+
+    Raises CacheError where there is one that this user may not read.
+    """
     chosen = os.environ.get("DDEEP_CACHE")
-    return Path(chosen) if chosen else user_cache_path("ddeep")
+    root = Path(chosen) if chosen else user_cache_path("ddeep")
+    if os.access(root, os.F_OK) and not os.access(root, os.R_OK | os.X_OK):
+        raise CacheError(f"The cache, {root}, may not be read. {_OF_ANOTHER}")
+    return root
 
 
 @contextmanager
@@ -29,9 +38,8 @@ def cache_writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise CacheError(
-            f"Cannot write to the cache, {path}: {reason}. Free the space, or set DDEEP_CACHE to another folder."
-        ) from error
+        advice = _OF_ANOTHER if error.errno in _DENIED else "Free the space, or set DDEEP_CACHE to another folder."
+        raise CacheError(f"Cannot write to the cache, {path}: {reason}. {advice}") from error
 
 
 def inside(folder: Path, name: str) -> Path:

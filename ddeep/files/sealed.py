@@ -14,6 +14,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from .atomic import sha256_of, written_whole
+from .beside import name_beside, put_back, taken_out, write_beside
 from .json import MAX_BYTES, json_text, read_object, write_json
 from .regular import require_inside
 from .signing import is_signed, sign
@@ -39,11 +40,18 @@ class Sealed:
 
 
 def write_sealed(path: Path, document: Mapping[str, Any], files: Iterable[str] = ()) -> None:
-    """Write ``document``, whole, so that it vouches for itself and for ``files``, which are there already."""
-    folder, plain = path.parent, {name: value for name, value in document.items() if name != _SEAL}
+    """Write ``document``, whole, so that it vouches for itself and for ``files``, which are there already.
+
+    Large tables go into a file beside it (``beside``), for which it vouches, too.
+    """
+    folder, beside = path.parent, name_beside(path)
+    plain, tables = taken_out({name: value for name, value in document.items() if name != _SEAL}, beside)
+    if tables:
+        write_beside(tables, path)
+    names = {*files, *([beside] if tables else [])}
     seal: dict[str, Any] = {
         "document": _hash(plain),
-        "files": {name: sha256_of(folder / name) for name in sorted(files)},
+        "files": {name: sha256_of(folder / name) for name in sorted(names)},
     }
     seal["signature"] = sign(json_text(seal))
     with written_whole(path) as temporary:
@@ -53,11 +61,11 @@ def write_sealed(path: Path, document: Mapping[str, Any], files: Iterable[str] =
 def read_sealed(path: Path, most_bytes: int = MAX_BYTES) -> Sealed:
     """Read what ``write_sealed`` wrote, or a document without a seal. Raises OSError, and ValueError for damage.
 
-    The files that it vouches for are not looked at: see ``check_files``.
+    Of the files that it vouches for only that of its own tables is looked at: see ``check_files``.
     """
     document = read_object(path, most_bytes)
     if _SEAL not in document:
-        return Sealed(_without_places(document), None)
+        return Sealed(put_back(_without_places(document), path), None)
     seal = document.pop(_SEAL)
     files = seal.get("files") if isinstance(seal, dict) else None
     if not isinstance(files, dict) or not all(
@@ -68,7 +76,9 @@ def read_sealed(path: Path, most_bytes: int = MAX_BYTES) -> Sealed:
         raise ValueError("it is not what was written: something in it has been changed since")
     own = is_signed(json_text({"document": seal["document"], "files": files}), seal.get("signature"))
     document.pop(_ELSEWHERE, None)
-    return Sealed(document if own else _without_places(document), files)
+    if name_beside(path) in files:
+        _check_file(path.parent, name_beside(path), files[name_beside(path)])
+    return Sealed(put_back(document if own else _without_places(document), path), files)
 
 
 def _without_places(document: dict[str, Any]) -> dict[str, Any]:
@@ -92,14 +102,17 @@ def check_files(folder: Path, sealed: Sealed) -> None:
     A link out of the folder is not followed.
     """
     for name, expected in (sealed.files or {}).items():
-        path = folder / name
-        require_inside(folder, name)
-        try:
-            found = sha256_of(path)
-        except OSError as error:
-            raise ValueError(f"{name} cannot be read: {error.strerror}") from None
-        if found != expected:
-            raise ValueError(f"{name} is not what was written: it has been changed since")
+        _check_file(folder, name, expected)
+
+
+def _check_file(folder: Path, name: str, expected: str) -> None:
+    require_inside(folder, name)
+    try:
+        found = sha256_of(folder / name)
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror}") from None
+    if found != expected:
+        raise ValueError(f"{name} is not what was written: it has been changed since")
 
 
 def _hash(document: Mapping[str, Any]) -> str:

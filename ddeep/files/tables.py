@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
 
+from ..console import clean
 from ..errors import ConfigError
 
 _SHOWN = 200  # rows in a notebook
+_LINES = 40  # rows in a terminal
 
 
 class Table(NamedTuple):
@@ -20,7 +22,7 @@ class Table(NamedTuple):
 
 
 class Tabular:
-    """Whatever has a ``table()``; notebooks show it as one."""
+    """Whatever has a ``table()``; notebooks and terminals show it as one."""
 
     def table(self) -> Table:
         """The table."""
@@ -39,6 +41,15 @@ class Tabular:
         _, columns, rows = self.numbers()
         return pandas.DataFrame([list(row) for row in rows], columns=list(columns))
 
+    def __repr__(self) -> str:
+        """The table in plain text, as much of it as a screen takes."""
+        title, columns, rows = self.table()
+        shown = [[clean(_shown(value)) for value in row] for row in (columns, *rows[:_LINES])]
+        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
+        more = [f"… and {len(rows) - _LINES} more rows"] if len(rows) > _LINES else []
+        return "\n".join([clean(title), *lines, *more])
+
     def _repr_html_(self) -> str:
         title, columns, rows = self.table()
         head = "".join(f"<th>{escape(str(name))}</th>" for name in columns)
@@ -49,11 +60,13 @@ class Tabular:
 
 
 def _cell(value: Any) -> str:
+    return f"<td>{escape(_shown(value))}</td>"
+
+
+def _shown(value: Any) -> str:
     if value is None:
-        return "<td></td>"
-    if isinstance(value, list | tuple):
-        return f"<td>{escape(' '.join(map(_text, value)))}</td>"
-    return f"<td>{escape(_text(value))}</td>"
+        return ""
+    return " ".join(map(_text, value)) if isinstance(value, list | tuple) else _text(value)
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..networks.head import Head
 
-# From so many weights in the table on, and up to this share of them in use (docs/performance.md, After the pass).
+# From so many weights in the table on, and up to this share of them in use (docs/cost.md, After the pass).
 TABLE, SHARE = 2**15, 0.25
 NUMBERS = 2**21  # logits at once: few enough for the processor's cache
 IMAGES = 8192  # at once under heads that are not narrow

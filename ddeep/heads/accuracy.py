@@ -97,6 +97,13 @@ def confusion(labels: Int64[Tensor, " n"], predicted: Int64[Tensor, " n"], class
     return table
 
 
+def sparse_confusion(labels: Int64[Tensor, " n"], predicted: Int64[Tensor, " n"], classes: int) -> Table:
+    """``confusion`` as a sparse table (coalesced COO): as many numbers as there are pairs, not C²."""
+    pairs, counts = torch.unique(labels * classes + predicted, return_counts=True)
+    places = torch.stack([pairs // classes, pairs % classes])
+    return torch.sparse_coo_tensor(places, counts, (classes, classes), is_coalesced=True, check_invariants=False)
+
+
 def right_by_class(labels: Int64[Tensor, " n"], predicted: Int64[Tensor, " n"], classes: int) -> Int64[Tensor, " c"]:
     """Images of each class that are predicted as theirs: the diagonal of ``confusion``, in C numbers."""
     return torch.bincount(labels[predicted == labels], minlength=classes)

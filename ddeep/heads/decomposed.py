@@ -24,7 +24,7 @@ class DecomposedLinear(nn.Linear):
     """z_c = b_c + Σ_{j ∈ selection(c)} W_cj r_j: a linear layer ``(…, K) -> (…, C)`` with a fixed 0/1 mask.
 
     Weights outside the mask are zero and get no gradient. Without gradients, wide heads on the CPU are computed from
-    the selected weights alone, many times faster (docs/performance.md); else the product is dense, the mask applied.
+    the selected weights alone, many times faster (docs/cost.md); else the product is dense, the mask applied.
     """
 
     mask: Bool[Tensor, "c k"]

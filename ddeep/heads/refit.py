@@ -80,7 +80,7 @@ def refit_all(
     ``l2`` may be each head's own, ``start`` a head for each to start from; ``images`` are those to fit to (default:
     all). With ``steps`` no more than those are taken, in float32 alone, and nobody is warned. In another ``form`` than
     real the minimum is that among heads of the form with the signs of ``start``. Time grows with heads · N · C · K, or,
-    where the widest class has few filters (m, docs/performance.md), heads · N · C · (m + 1); memory does not grow
+    where the widest class has few filters (m, docs/cost.md), heads · N · C · (m + 1); memory does not grow
     beyond that of a group of heads.
     """
     scale = Scale.of(responses if images is None else responses[images]) if form != "real" else None

@@ -203,7 +203,8 @@ def _recipe_for_file(
             "if the network does not see images at their own size."
         )
     if size is None:
-        size = min(images.pixels.shape[1:3]) if isinstance(images, TensorImages) else _SIDE
+        own = images.pixels.shape[1:3] if isinstance(images, TensorImages) else getattr(images, "size", None)
+        size = min(own) if own is not None else _SIDE
     return Preprocessing(tuple(mean), tuple(std), size, size)
 
 

@@ -14,6 +14,8 @@ from .weights_file import MOST_SIDE
 
 _RESAMPLE: dict[Any, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
+_WHOLE = 384  # pixels from which on ConvNeXt's processor crops nothing
+
 
 def recipe_beside(weights: Path) -> tuple[Preprocessing, Path] | None:
     """The recipe that ``preprocessor_config.json`` or ``config.json`` in the folder of ``weights`` gives, and the file.
@@ -51,11 +53,25 @@ def _hugging_face(document: Mapping[str, Any]) -> Preprocessing | None:
     """``transformers``' image processor: resize the short side, or both where it names both; crop if it says so."""
     if not {"image_mean", "image_std", "size"} <= document.keys():
         return None
+    for name, usual in (("do_resize", True), ("do_flip_channel_order", False)):
+        if document.get(name, usual) is not usual:
+            raise ValueError(f"{name} {document[name]} is not what ddeep does")
     resize = _side(document["size"])
-    size = _side(document["crop_size"]) if document.get("do_center_crop") else resize
+    size = _side(document["crop_size"]) if document.get("do_center_crop", "crop_size" in document) else resize
     squash = isinstance(document["size"], Mapping) and "height" in document["size"]
+    if document.get("crop_pct") is not None:  # ConvNeXt's: the crop's share of the resized image, none for large ones
+        squash, resize = resize >= _WHOLE, resize if resize >= _WHOLE else _side(int(resize / document["crop_pct"]))
     mode = _RESAMPLE[document.get("resample", 2)]
-    return _recipe(document["image_mean"], document["image_std"], size, resize, mode, squash)
+    return _recipe(*_normalisation(document), size, resize, mode, squash)
+
+
+def _normalisation(document: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Mean and deviation of pixels from 0 to 1, whatever the processor rescales them to before it takes its own off."""
+    plain = document.get("do_normalize", True) is False
+    mean, std = ([0.0] * 3, [1.0] * 3) if plain else (document["image_mean"], document["image_std"])
+    scale = 255 * float(document.get("rescale_factor", 1 / 255)) if document.get("do_rescale", True) else 255.0
+    offset = float(bool(document.get("rescale_offset")))
+    return [(float(one) + offset) / scale for one in mean], [float(one) / scale for one in std]
 
 
 def _side(given: Any) -> int:

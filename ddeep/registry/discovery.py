@@ -19,6 +19,7 @@ from . import hookspecs
 from .specs import (
     DatasetFamily,
     DatasetSpec,
+    ExecutionSpec,
     Interpolation,
     MetricSpec,
     ModelFamily,
@@ -42,6 +43,7 @@ SPEC_TYPES: dict[str, tuple[type[Spec], ...]] = {
     "strategies": (StrategySpec,),
     "metrics": (MetricSpec,),
     "regularizers": (RegularizerSpec,),
+    "executions": (ExecutionSpec,),
 }
 
 _HOOKS = ", ".join(f"ddeep_{kind}" for kind in SPEC_TYPES)

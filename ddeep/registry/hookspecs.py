@@ -1,4 +1,4 @@
-"""The five hooks. A plugin implements any of them and yields specs."""
+"""The six hooks. A plugin implements any of them and yields specs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections.abc import Iterable
 
 import pluggy
 
-from .specs import DatasetFamily, DatasetSpec, MetricSpec, ModelFamily, ModelSpec, RegularizerSpec, StrategySpec
+from .specs import (
+    DatasetFamily,
+    DatasetSpec,
+    ExecutionSpec,
+    MetricSpec,
+    ModelFamily,
+    ModelSpec,
+    RegularizerSpec,
+    StrategySpec,
+)
 
 PROJECT = "ddeep"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -40,4 +49,10 @@ def ddeep_metrics() -> Iterable[MetricSpec]:
 @hookspec
 def ddeep_regularizers() -> Iterable[RegularizerSpec]:
     """Yield terms of the training loss."""
+    raise AssertionError("a hook specification is never called")
+
+
+@hookspec
+def ddeep_executions() -> Iterable[ExecutionSpec]:
+    """Yield engines that run a pass in many processes."""
     raise AssertionError("a hook specification is never called")

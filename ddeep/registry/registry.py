@@ -25,6 +25,7 @@ from .own_code import is_own_code, own_model
 from .specs import (
     DatasetFamily,
     DatasetSpec,
+    ExecutionSpec,
     MetricSpec,
     ModelFamily,
     ModelSpec,
@@ -44,6 +45,7 @@ _PLURALS = {
     "strategy": "strategies",
     "metric": "metrics",
     "regularizer": "regularizers",
+    "execution": "executions",
 }
 
 
@@ -109,6 +111,7 @@ class Registry:
     strategies: Catalog[StrategySpec]
     metrics: Catalog[MetricSpec]
     regularizers: Catalog[RegularizerSpec]
+    executions: Catalog[ExecutionSpec]
 
     def __init__(self, discovered: list[Discovered], blocked: list[str]) -> None:
         """Load what ``discovered`` lists, in that order, but for what the patterns in ``blocked`` name."""
@@ -128,7 +131,7 @@ class Registry:
             setattr(self, plural, Catalog(singular, provided[plural]))
 
     def catalog(self, plural: str) -> Catalog[Spec]:
-        """The mapping called ``plural``: models, datasets, strategies, metrics or regularizers."""
+        """The mapping called ``plural``: models, datasets, strategies, metrics, regularizers or executions."""
         return cast(Catalog[Spec], getattr(self, plural))
 
     def conflicts(self) -> list[str]:
@@ -149,6 +152,8 @@ class Registry:
     def find(self, kind: Literal["metric"], name: str) -> MetricSpec: ...
     @overload
     def find(self, kind: Literal["regularizer"], name: str) -> RegularizerSpec: ...
+    @overload
+    def find(self, kind: Literal["execution"], name: str) -> ExecutionSpec: ...
     def find(self, kind: str, name: str) -> Spec:
         """The spec of that name, ``"timm/resnet18"`` through the family ``timm``, ``"FILE.py:NAME"`` of one's own code,
         ``"wds:PATTERN"`` through the family of datasets ``wds``.

@@ -142,7 +142,8 @@ class StrategySpec(Spec):
     ``select(evidence, k, context)`` returns scores ``(C, K)``, larger is better, or a Selection. Scores are computed
     once for all k unless the spec says ``per_k``. Where one computation serves several k, a spec gives ``select_all``
     instead: ``select_all(evidence, ks, context)`` returns scores or a Selection for each, by k. With ``budgets`` it
-    keeps to ``context.budget`` itself; else all filters' scores are narrowed to those of a common pool. The flags are
+    keeps to ``context.budget`` itself; else all filters' scores are narrowed to those of a common pool. With
+    ``counts_images`` whole scores count train images of the class, so that readers are told of how many. The flags are
     promises to the user and to the contract checks.
     """
 
@@ -158,6 +159,7 @@ class StrategySpec(Spec):
     gradients: bool = field(default=False, kw_only=True)
     head_only: bool = field(default=False, kw_only=True)
     fractions: bool = field(default=False, kw_only=True)
+    counts_images: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if (self.select is None) == (self.select_all is None):
@@ -182,7 +184,8 @@ class MetricSpec(Spec):
     ``per_k`` its statistics depend on the selections, so that ``needs(split, ks)`` is told their numbers of filters per
     class. ``reruns`` says that it runs the network over the test split again; ``measure_all(evidence, selections,
     context)``, a figure for each, then saves a run for every selection. With ``option`` (its default) users may
-    write ``name:number``; ``needs`` and ``measure`` then take the number as the keyword ``option``.
+    write ``name:number``, or ``name:text`` where the default is text; ``needs`` and ``measure`` then take it as the
+    keyword ``option``.
     """
 
     measure: Reference = field(kw_only=True)
@@ -197,7 +200,7 @@ class MetricSpec(Spec):
     responses: tuple[Literal["train", "test"], ...] = field(default=(), kw_only=True)
     per_k: bool = field(default=False, kw_only=True)
     reruns: bool = field(default=False, kw_only=True)
-    option: int | float | None = field(default=None, kw_only=True)
+    option: int | float | str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,18 @@ class RegularizerSpec(Spec):
     layers: tuple[str, ...] = field(default=(), kw_only=True)
     options: Mapping[str, float] = field(default_factory=dict, kw_only=True)
     head: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True)
+class ExecutionSpec(Spec):
+    """An engine that runs a pass over the images in many processes, of one machine or many.
+
+    ``gather(work)`` returns the evidence by layer, ``work`` being a ``ddeep.plugin.Work``: ``work.worker()`` can be
+    sent anywhere, its ``gather(number)`` is called there for every number below ``of``, and what
+    ``work.merged(results)`` makes of all that they gave is what to return.
+    """
+
+    gather: Reference = field(kw_only=True)
 
 
 Specs = Iterable[Spec]

@@ -18,12 +18,12 @@ from ..evidence.subject import Subject
 from ..experiments.reopen import reopen, run_config, with_module
 from ..experiments.settings import ReportConfig
 from ..heads.ablation import knockout
-from ..heads.accuracy import confusion, predict
+from ..heads.accuracy import predict, right_by_class, sparse_confusion
 from ..networks.head import Head, get_head
 from ..networks.layer import Layer
 from ..results.run import read_run, saved_network
 from ..selections.selection import Selection
-from ..statistics.basic import ClassSums, Confusion
+from ..statistics.basic import ClassSums, ConfusionPairs
 from ..statistics.top_images import TopImages
 from .depth import Depth, measure_depth
 from .names import read_names
@@ -71,9 +71,10 @@ class Measured:
 
     @cached_property
     def confusions(self) -> dict[str, Int64[Tensor, "c c"]]:
-        """Images by true and predicted class, of the full network and of every other stage."""
-        tables = {stage: confusion(self.labels, told, self.test.classes) for stage, told in self.predictions.items()}
-        return {"full": self.test[Confusion()].counts} | tables
+        """Images by true and predicted class, of the full network and of every other stage: sparse tables."""
+        count = self.test.classes
+        tables = {stage: sparse_confusion(self.labels, told, count) for stage, told in self.predictions.items()}
+        return {"full": self.test[ConfusionPairs()].table(count)} | tables
 
     @property
     def shares(self) -> Float[Tensor, "c k"] | None:
@@ -155,7 +156,7 @@ def _measure(found: Findings, subject: Subject) -> Measured:
     head = subject.head_at(layer)
     found.selection.check(len(subject.classes), subject.filters(layer))
     train = gather(subject, "train", {layer: [TopImages(TOP)]}, keep=[layer])[layer]
-    test = gather(subject, "test", {layer: [ClassSums(), Confusion()]}, keep=[layer])[layer]
+    test = gather(subject, "test", {layer: [ClassSums(), ConfusionPairs()]}, keep=[layer])[layer]
     counts = test.class_counts
     means = torch.where(counts[:, None] > 0, test[ClassSums()].sums / counts[:, None], torch.nan)
     measured = Measured(subject, layer, train, test, means, train[TopImages(TOP)], {})
@@ -178,8 +179,8 @@ def _measure_head(measured: Measured, found: Findings, head: Head) -> None:
         if abs(percent - found.document["accuracy"].get(stage, percent)) > SAME:
             del measured.predictions[stage], measured.heads[stage]
     measured.contributions = measured.means * head.weight.double()
-    full = confusion(labels, predict(responses, *head), measured.test.classes)
-    measured.knockout = knockout(responses, labels, *head) - full.diagonal()[:, None]
+    right = right_by_class(labels, predict(responses, *head), measured.test.classes)
+    measured.knockout = knockout(responses, labels, *head) - right[:, None]
 
 
 def _add_saved(measured: Measured, found: Findings) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from ..registry.specs import MetricSpec, StrategySpec
 
 TERMS = {
     "filter": "One output channel of the layer. Its number is its place among the layer's outputs, counted from 0.",
@@ -50,10 +53,24 @@ TERMS = {
 }
 
 
-def score_term(document: Mapping[str, Any], summary: str) -> str:
-    """What a score of the run's strategy is, as far as its plugin says."""
+def score_term(document: Mapping[str, Any], spec: StrategySpec | None) -> str:
+    """What a score of the run's strategy is, as far as its plugin says; ``spec`` is None where it is not installed."""
     strategy = document.get("strategy")
     if strategy is None:
         return "The selection was given, with these scores."
-    told = f": {summary}" if summary else ""
-    return f"What the strategy {strategy} ranks filters by{told}. Scores compare filters of one class."
+    told = f": {spec.summary}" if spec is not None else ""
+    counted = ", each a number of the class's train images" if spec is not None and spec.counts_images else ""
+    return f"What the strategy {strategy} ranks filters by{told}. Scores compare filters of one class{counted}."
+
+
+def metric_key(name: str) -> str:
+    """The key of a metric's term, fit for an identifier; ``psi:0.9`` has that of ``psi``."""
+    return f"metric-{re.sub('[^A-Za-z0-9]', '-', name.partition(':')[0])}"
+
+
+def metric_terms(specs: Iterable[MetricSpec]) -> dict[str, str]:
+    """What each metric is, and where it comes from."""
+    return {
+        metric_key(spec.name): f"{spec.name}: {spec.summary}." + (f" {spec.source}." if spec.source else "")
+        for spec in specs
+    }

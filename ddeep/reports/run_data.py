@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..console import clean
 from .cluster import alike_order
 from .findings import Findings, Measured
+from .mistakes import changes
 from .names import names_key
 from .packing import packed, scaled
 from .pictures import Pictures, Shown, Tile
@@ -24,7 +24,6 @@ MANY_PAIRS = 300  # of classes and filters: beyond, each shows fewer images
 FINE = 300_000  # entries of a table; larger ones take one byte an entry
 MOST_ENTRIES = 1_500_000  # of mean responses beside what they contribute
 OWN, NEAR = 6, 4
-MOST_CHANGES = 40
 
 
 def page_data(found: Findings, seed: int) -> dict[str, Any]:
@@ -215,13 +214,3 @@ def _sample_pictures(chosen: Sample, pictures: Pictures | None) -> list[int]:
 def _told(measured: Measured, chosen: Sample) -> dict[str, Any]:
     """What each image of the sample was called, by stage."""
     return {"told": {stage: told[chosen.indices].tolist() for stage, told in measured.predictions.items()}}
-
-
-def changes(measured: Measured, final: str) -> list[list[int]]:
-    """The mistakes that changed most: (true, predicted, images before, images after)."""
-    before, after = measured.confusions["full"].numpy(), measured.confusions[final].numpy()
-    change = np.abs(after - before)
-    np.fill_diagonal(change, 0)
-    order = np.argsort(-change, axis=None, kind="stable")[:MOST_CHANGES]
-    pairs = [divmod(int(place), len(change)) for place in order]
-    return [[c, p, int(before[c, p]), int(after[c, p])] for c, p in pairs if change[c, p]]

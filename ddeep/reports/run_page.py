@@ -9,9 +9,10 @@ from markupsafe import Markup
 
 from ..experiments.settings import RunConfig
 from ..registry.registry import registry
-from .depth import layer_metrics
+from ..registry.specs import StrategySpec
 from .findings import Findings
-from .glossary import TERMS, score_term
+from .glossary import TERMS, metric_key, metric_terms, score_term
+from .metrics import metric_rows
 from .page import command, finetune_command, provenance, render
 from .proof import FEW_IMAGES, prove
 from .run_data import page_data
@@ -32,7 +33,8 @@ def run_page(found: Findings, plots: list[Plot], *, served: bool = False) -> str
     document, measured = found.document, found.measured
     seed = int((document.get("config") or {}).get("seed") or 0)
     proof = prove(found, seed)
-    data = page_data(found, seed) | {"served": served}
+    strategy = _strategy(document)
+    data = page_data(found, seed) | {"served": served, "scored": _scored(found, strategy)}
     return render(
         "run.html.jinja",
         styles=STYLES,
@@ -57,8 +59,9 @@ def run_page(found: Findings, plots: list[Plot], *, served: bool = False) -> str
         pictured="pictures" in data,
         plots={plot.name.replace("-", "_"): Markup(inline_svg(plot)) for plot in plots},
         depth=measured.depth if measured is not None else [],
-        specs=layer_metrics(),
-        terms=TERMS | {"score": score_term(document, _summary(document))},
+        metrics=metric_rows(document),
+        metric_key=metric_key,
+        terms=TERMS | metric_terms(registry().metrics.unambiguous()) | {"score": score_term(document, strategy)},
         facts=_facts(document),
     )
 
@@ -69,11 +72,18 @@ def _embedded(data: dict[str, Any]) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _summary(document: dict[str, Any]) -> str:
-    """The line that a strategy's plugin has for it; empty where it is not installed here."""
+def _strategy(document: dict[str, Any]) -> StrategySpec | None:
+    """The run's; None where it is not installed here, or the selection was given."""
     named = str(document.get("strategy") or "").partition(":")[0]
-    known = {spec.name: spec for spec in registry().strategies.unambiguous()}
-    return known[named].summary if named in known else ""
+    return {spec.name: spec for spec in registry().strategies.unambiguous()}.get(named)
+
+
+def _scored(found: Findings, strategy: StrategySpec | None) -> list[int] | None:
+    """How many images of each class the scores have counted; None where they count none, or nobody knows."""
+    if strategy is None or not strategy.counts_images or found.measured is None:
+        return None
+    whole = all(float(score).is_integer() for scores in found.selection.scores for score in scores)
+    return found.measured.train.class_counts.tolist() if whole else None
 
 
 def _commands(document: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..networks.head import Head
 from ..statistics.basic import ClassSums
 from .findings import Findings, Measured
+from .mistakes import listed
 from .packing import packed
 from .proof import right_at
 
@@ -41,9 +42,10 @@ class Sample:
 def sample(found: Findings, measured: Measured) -> Sample | None:
     """As many images as a page can hold; None where there is no head.
 
-    Half of them, as far as there are so many, are classified wrongly by the full network or at the last stage, those
-    first on which the two differ; the others rightly. Of each kind every class has the same share, its images spread
-    evenly over the split.
+    A sixth at the most show the mistakes that changed most, each of those in turn. Half of all, as far as there are so
+    many, are classified wrongly by the full network or at the last stage, those first on which the two differ; the
+    others rightly. Of each kind every class has the same share, its images spread evenly over the split. Kinds are
+    weighed each by itself, so that none counts for more than it is.
     """
     if "full" not in measured.predictions:
         return None
@@ -52,13 +54,17 @@ def sample(found: Findings, measured: Measured) -> Sample | None:
     last = found.final if found.final in measured.predictions else "full"
     before, after = right_at(measured, "full"), right_at(measured, last)
     strata = 2 * before.long() + after.long()  # 0: wrong before and after; 3: right before and after
+    shown = listed(measured, last)
+    first = _spread((shown >= 0).nonzero()[:, 0], shown, most // 6)
+    strata[(shown >= 0) & torch.isin(strata, strata[first])] += 4  # 4 to 6: those that show a change
     groups = [(strata == stratum).nonzero()[:, 0] for stratum in range(4)]
-    counts = [min(len(groups[1]), most // 6), min(len(groups[2]), most // 4)]
-    wrong = min(len(groups[0]), max(most // 2, most - len(groups[3])) - sum(counts))
-    taking = (wrong, *counts, most - wrong - sum(counts))
+    rest, room = most - len(first), most // 2 - len(first)
+    counts = [min(len(groups[1]), room // 3), min(len(groups[2]), room // 2)]
+    wrong = min(len(groups[0]), max(room, rest - len(groups[3])) - sum(counts))
+    taking = (wrong, *counts, rest - wrong - sum(counts))
     parts = [_spread(group, labels, count) for group, count in zip(groups, taking, strict=True)]
-    chosen = torch.cat(parts).sort().values
-    sizes, taken = strata.bincount(minlength=4), strata[chosen].bincount(minlength=4)
+    chosen = torch.cat([first, *parts]).sort().values
+    sizes, taken = strata.bincount(minlength=7), strata[chosen].bincount(minlength=7)
     weights = (sizes / taken.clamp(min=1))[strata[chosen]]
     tuned = None if measured.tuned is None else measured.tuned.cached_responses()[0][chosen].float()
     return Sample(chosen, weights, responses[chosen].float(), tuned)

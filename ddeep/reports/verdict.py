@@ -111,16 +111,20 @@ def p_text(p: float) -> str:
 def examples(found: Findings) -> list[tuple[int, str]]:
     """Three classes and why they are shown: the one that loses least, the one in the middle, the one that loses most.
 
-    Of equals the first. Where nothing is lost because nothing was decomposed, by the full network's accuracy.
+    Of equals the first. Where no class has lost anything in the end, by what it loses when it is decomposed; where
+    nothing was decomposed, by the full network's accuracy.
     """
     chosen = [c for c, filters in enumerate(found.selection.filters) if filters]
+    rows = found.document["per_class"]
     if found.final == "full":
-        rows = found.document["per_class"]
         order = sorted(chosen, key=lambda c: -(rows[c]["full"] or 0.0))
         words = ("most accurate", "in the middle", "least accurate")
-    else:
+    elif any((found.drop(c) or 0.0) > 0 for c in chosen):
         order = sorted(chosen, key=lambda c: found.drop(c) or 0.0)
         words = ("loses least", "in the middle", "loses most")
+    else:
+        order = sorted(chosen, key=lambda c: (rows[c]["full"] or 0.0) - (rows[c]["decomposed"] or 0.0))
+        words = ("loses least when decomposed", "in the middle", "loses most when decomposed")
     places = (0, len(order) // 2, len(order) - 1)
     picked = {order[place]: word for place, word in zip(places, words, strict=True)} if order else {}
     return list(picked.items())
@@ -138,4 +142,4 @@ def _ends(low: float, high: float) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{number(value, 1)} %"
+    return f"{number(value, 1)}\u00a0%"

@@ -111,7 +111,7 @@ def confusions(found: Findings) -> list[Heat]:
     if measured is None or found.final not in measured.confusions or len(found.classes) > MOST_COLUMNS:
         return []
     classes = range(len(found.classes))
-    before, after = measured.confusions["full"], measured.confusions[found.final]
+    before, after = (measured.confusions[stage].to_dense() for stage in ("full", found.final))
     tables = [heat_table("full", "Full network", before.double(), classes, classes, digits=0, root=True)]
     if found.final != "full":
         title = found.final.capitalize()

@@ -163,8 +163,9 @@ FIELDS = tuple(column.field for column in COLUMNS)
 def metric_columns(document: dict[str, Any]) -> list[Column]:
     """The rows' fields that are metrics: whatever ``COLUMNS`` does not know."""
     names = [name for name in document["rows"][0] if name not in (*FIELDS, "metrics")]
-    meanings = {spec.name: spec.summary for spec in registry().metrics.unambiguous()}
-    return [Column(name, name, _number(name, ".4f"), meaning=meanings.get(name, "")) for name in names]
+    summaries = {spec.name: spec.summary for spec in registry().metrics.unambiguous()}
+    meanings = {name: summaries.get(name.partition(":")[0], "") for name in names}
+    return [Column(name, name, _number(name, ".4f"), meaning=meaning) for name, meaning in meanings.items()]
 
 
 def columns_of(document: dict[str, Any], *, wide: bool = True) -> list[tuple[Column, Form]]:

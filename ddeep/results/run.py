@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import DataError
 from ..evidence.subject import Subject
+from ..files.beside import name_beside, taken_out
 from ..files.json import write_json
 from ..files.regular import require_inside
 from ..files.sealed import check_files, read_sealed, write_sealed
@@ -38,7 +39,8 @@ def save_run(result: RunResult, out: Path) -> Path:
     """
 
     def write(folder: Path) -> None:
-        write_json(folder / "metrics.json", result.document["metrics"])
+        metrics, _ = taken_out({"metrics": result.document["metrics"]}, name_beside(folder / "run.json"))
+        write_json(folder / "metrics.json", metrics["metrics"])
         result.selection.save(folder / "selection.json")
         if result.model is not None:
             write_tensors(result.model.state_dict(), folder / "model.safetensors")
@@ -179,7 +181,7 @@ def check_run_document(document: dict[str, Any]) -> None:
         raise ValueError(first_problem(error)) from None
 
 
-@dataclass
+@dataclass(repr=False)
 class RunResult(Tabular):
     """What a run found: the JSON ``document``, the selection, and the decomposed model where there is one.
 

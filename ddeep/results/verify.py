@@ -17,6 +17,7 @@ from ..data.pixel_cache import check_converted
 from ..errors import DataError, DdeepError
 from ..evidence.response_cache import check_entry
 from ..evidence.shards import read_facts
+from ..files.beside import put_back
 from ..files.cache import MARKER, PARTS, entries_in
 from ..files.index import check_index
 from ..files.json import read_object
@@ -75,8 +76,10 @@ def repeat_figures(folder: Path, document: dict[str, Any]) -> None:
         raise DataError(f"{folder}: selection.json holds other filters than run.json.")
     if [row["filters"] for row in rows] != list(document["selection"].values()):
         raise DataError(f"{folder / 'run.json'}: per_class holds other filters than selection.")
-    if (folder / "metrics.json").exists() and read_object(folder / "metrics.json") != document["metrics"]:
-        raise DataError(f"{folder}: metrics.json holds other figures than run.json.")
+    if (folder / "metrics.json").exists():
+        metrics = put_back({"metrics": read_object(folder / "metrics.json")}, folder / "run.json")
+        if metrics["metrics"] != document["metrics"]:
+            raise DataError(f"{folder}: metrics.json holds other figures than run.json.")
     for stage, percent in document["accuracy"].items():
         counted = [(row["images"], row[stage]) for row in rows if row["images"] and row.get(stage) is not None]
         images = sum(count for count, _ in counted)

@@ -42,17 +42,21 @@ class SplitEvidence:
 
 
 def get_metric(name: str) -> MetricSpec:
-    """The metric spec of that name; ``name:number`` sets its option."""
+    """The metric spec of that name; ``name:number``, or ``name:text``, sets its option."""
     base, colon, given = name.partition(":")
     spec = registry().find("metric", base)
     if not colon:
         return spec
     if spec.option is None:
         raise ConfigError(f"The metric {base!r} takes no number, but {name!r} was asked for. Write {base!r}.")
-    try:
-        option = float(given)
-    except ValueError:
-        raise ConfigError(f"{name!r}: {given!r} is not a number. Write {base}:{spec.option:g}, for instance.") from None
+    option: float | str = given
+    if not isinstance(spec.option, str):
+        try:
+            option = float(given)
+        except ValueError:
+            raise ConfigError(
+                f"{name!r}: {given!r} is not a number. Write {base}:{spec.option:g}, for instance."
+            ) from None
     needs = partial(resolve(spec.needs), option=option) if spec.needs is not None else None
     return replace(spec, name=name, needs=needs, measure=partial(resolve(spec.measure), option=option))
 
@@ -104,10 +108,18 @@ def measure(
     return figures
 
 
-def compared(reruns: bool = True) -> list[MetricSpec]:
-    """The metrics that a comparison shows of every selection, with or without those that run the network again."""
+def compared(more: Iterable[str] = (), *, reruns: bool = True) -> list[MetricSpec]:
+    """The metrics that a comparison shows of every selection, with or without those that run the network again.
+
+    And ``more`` by name, whatever they run; raises ConfigError for one that is of a whole layer.
+    """
     shown = [spec for spec in offered() if spec.compared or (spec.always and spec.of == "selection")]
-    return [spec for spec in shown if reruns or not spec.reruns]
+    added = [get_metric(name) for name in more]
+    for spec in added:
+        if spec.of == "layer":
+            raise ConfigError(f"The metric {spec.name!r} is of a layer, the same for all strategies: ddeep measure.")
+    kept = [spec for spec in shown if reruns or not spec.reruns]
+    return list({spec.name: spec for spec in [*kept, *added]}.values())
 
 
 def measure_each(

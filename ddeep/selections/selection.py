@@ -35,7 +35,7 @@ SCHEMA = "ddeep.selection/1"
 MOST_NUMBERS = 2**30  # classes times filters: what a file may claim, and its mask fits in memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Selection(Tabular):
     """The filters of every class, best first.
 

@@ -29,11 +29,13 @@ class Statistic:
 
     ``extras`` names what it reads of a batch beyond the responses, or holds functions that reduce the maps
     ``(N, K, positions)`` on the spot, as ``peaks`` does: no map outlives its layer. ``by_filter``: it goes through a
-    batch filter by filter, so it wants many images at once.
+    batch filter by filter, so it wants many images at once. ``sized``: C and K say how large its accumulators are; one
+    that grows with what it meets sets it to False, and merges in a way of its own.
     """
 
     extras: ClassVar[frozenset[str | Callable[[Tensor], Tensor]]] = frozenset()
     by_filter: ClassVar[bool] = False
+    sized: ClassVar[bool] = True
 
     def after(self) -> tuple[Statistic, ...]:
         """The statistics that must be complete first; if any, this one is gathered in a later round."""

@@ -54,6 +54,13 @@ def _selects(spec: StrategySpec, _data_dir: Path) -> None:
             f"k = {k} gave classes {sizes} filters",
             "select at most the layer's filters",
         )
+        images = evidence.class_counts.tolist()
+        broken_unless(
+            not spec.counts_images
+            or all(score in range(images[c] + 1) for c in range(CLASSES) for score in chosen.scores[c]),
+            f"Its scores for k = {k} are no counts among the classes' {images} train images",
+            "count train images of the class, or leave out counts_images",
+        )
 
 
 def _scores_serve_every_k(spec: StrategySpec, _data_dir: Path) -> None:

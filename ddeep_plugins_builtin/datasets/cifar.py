@@ -17,6 +17,7 @@ from ddeep.plugin import (
     BoundsError,
     DataError,
     DownloadError,
+    FileImages,
     TensorImages,
     as_tensor_images,
     check_pickle,
@@ -82,17 +83,17 @@ _CIFAR100 = _Cifar(
 )
 
 
-def open_cifar10(data_dir: Path, split: str) -> TensorImages:
+def open_cifar10(data_dir: Path, split: str) -> TensorImages | FileImages:
     """CIFAR-10 under ``data_dir``: ``[cifar10/]cifar-10-batches-py`` or ``cifar10/{train,test}/<class>/*``."""
     return _open(_CIFAR10, Path(data_dir), split)
 
 
-def open_cifar100(data_dir: Path, split: str) -> TensorImages:
+def open_cifar100(data_dir: Path, split: str) -> TensorImages | FileImages:
     """CIFAR-100 under ``data_dir``: ``[cifar100/]cifar-100-python`` or ``cifar100/{train,test}/<class>/*``."""
     return _open(_CIFAR100, Path(data_dir), split)
 
 
-def _open(cifar: _Cifar, data_dir: Path, split: str) -> TensorImages:
+def _open(cifar: _Cifar, data_dir: Path, split: str) -> TensorImages | FileImages:
     own = data_dir / cifar.folder
     for pickles in (data_dir / cifar.pickles, own / cifar.pickles):
         if pickles.is_dir():

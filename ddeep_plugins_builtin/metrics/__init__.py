@@ -28,7 +28,8 @@ def _metric(name: str, summary: str, source: str, *, needs: bool = True, **flags
 def ddeep_metrics() -> Iterator[MetricSpec]:
     yield _metric(
         "psi",
-        "share of a layer's filters that a class can do without while keeping half of the response mass",
+        "share of a layer's filters that a class can do without while keeping half of the response mass (Ψ): "
+        "0 where it needs all, towards 1 where it needs few",
         _PAPER,
         of="layer",
         always=True,
@@ -44,7 +45,8 @@ def ddeep_metrics() -> Iterator[MetricSpec]:
     )
     yield _metric(
         "pmi",
-        "mean pairwise mutual information (nats) of the classes' filter memberships: what classes share",
+        "mean pairwise mutual information (nats) of the classes' filter memberships: "
+        "0 where those of one class tell nothing of another's",
         _PAPER,
         always=True,
         per_k=True,
@@ -118,4 +120,10 @@ def ddeep_metrics() -> Iterator[MetricSpec]:
         f"none of these in {_QPM}",
         needs=False,
         compared=True,
+    )
+    yield _metric(
+        "structural-grounding",
+        "do classes share filters where they are alike? structural-grounding:FILE.csv says how alike they are",
+        _QPM,
+        option="",
     )

@@ -104,6 +104,7 @@ def _from_responses() -> Iterator[StrategySpec]:
         _PAPER,
         fractions=True,
         budgets=True,
+        counts_images=True,
     )
     yield _strategy("mean-activation", "largest mean response over the class's images", f"μ_cj of {_MORCOS}")
     yield _strategy(

@@ -15,6 +15,7 @@ import pytest
 from ddeep.evidence.resume import PartialPass
 from ddeep.files.cache import clear_cache
 from tests.support.helpers import Outcome
+from tests.support.waiting import PATIENCE
 
 Cli = Callable[..., Outcome]
 WORDS = ("run", "--model", "resnet20", "--strategy", "paper", "--no-refit", "--json")
@@ -102,7 +103,7 @@ def test_two_commands_at_once(tmp_path: Path, root: Path) -> None:
         )
         for name in ("a", "b")
     ]
-    ended = [process.communicate(timeout=400) for process in started]
+    ended = [process.communicate(timeout=PATIENCE) for process in started]
     assert [process.returncode for process in started] == [0, 0], ended
     one, other = (json.loads(out) for out, _ in ended)
     assert one["accuracy"] == other["accuracy"]

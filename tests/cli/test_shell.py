@@ -18,7 +18,7 @@ from ddeep.errors import ConfigError
 from tests.support.helpers import Distributions, Outcome
 
 Cli = Callable[..., Outcome]
-KINDS = ["models", "datasets", "strategies", "metrics", "regularizers"]
+KINDS = ["models", "datasets", "strategies", "metrics", "regularizers", "executions"]
 
 
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["list"], ["list", "models"], ["plugins"]])
@@ -170,6 +170,7 @@ class Strikes:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, Strikes())
 from ddeep.__main__ import main
+from tests.support.waiting import PATIENCE
 sys.exit(main())
 """
 
@@ -194,7 +195,7 @@ def test_a_reader_that_leaves_is_no_error(distributions: Distributions) -> None:
     os.close(writer)
     os.read(reader, 100)
     os.close(reader)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert errors == b""
     assert process.returncode == 1
 
@@ -211,7 +212,7 @@ def test_ctrl_c_is_one_line_and_exit_130(distributions: Distributions) -> None:
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert errors == "Interrupted.\n"
     assert process.returncode == 130
 

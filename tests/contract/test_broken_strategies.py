@@ -88,6 +88,7 @@ def with_the_head_of_another_class(evidence: Any, k: Any, context: Any) -> Selec
             "every class",
         ),
         ({"select": lambda *_: [1, 2]}, "it scores every class and filter, for every k", "not scores or a Selection"),
+        ({"counts_images": True}, "it scores every class and filter, for every k", "leave out counts_images"),
         ({"select": scaled_by_k}, "scores that serve every k do not depend on it", "per_k=True"),
         (
             {"select": empty_for_a_fraction, "fractions": True},

@@ -155,10 +155,7 @@ def test_workers_end_when_the_loop_is_left_early(tmp_path):
     batches = iter(Loader(files, RECIPE, 2, workers=2))
     next(batches)
     del batches
-    deadline = time.monotonic() + 10
-    while {child.pid for child in psutil.Process().children()} - before:
-        assert time.monotonic() < deadline, "a worker is still there"
-        time.sleep(0.05)
+    until(lambda: not {child.pid for child in psutil.Process().children()} - before, "a worker is still there")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -175,6 +172,7 @@ from pathlib import Path
 from ddeep.data.images import FileImages
 from ddeep.data.loader import Loader
 from ddeep.data.preprocessing import Preprocessing
+from tests.support.waiting import PATIENCE, until
 
 files = sorted(Path(sys.argv[1]).iterdir()) * 500
 images = FileImages(files, torch.zeros(len(files), dtype=torch.int64), ("a", "b"))
@@ -194,7 +192,7 @@ def test_ctrl_c_is_the_parents_alone(tmp_path):
         assert process.stdout is not None
         assert process.stdout.readline() == "batch\n"
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
     assert out.splitlines()[-1] == "interrupted"
     assert err == ""
     assert process.returncode == 0

@@ -1,3 +1,4 @@
+import itertools
 import multiprocessing
 import os
 import signal
@@ -8,11 +9,15 @@ import psutil
 import pytest
 import torch
 
+from ddeep.data import pixel_cache
 from ddeep.data.class_folders import open_class_folders
-from ddeep.data.images import TensorImages
-from ddeep.data.pixel_cache import are_small, as_tensor_images
+from ddeep.data.images import FileImages, TensorImages
+from ddeep.data.loader import Loader, read_pixels
+from ddeep.data.pixel_cache import are_small, as_tensor_images, left_in_files
+from ddeep.data.preprocessing import Preprocessing
 from ddeep.errors import CacheError, DataError
 from tests.support import pictures
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -171,11 +176,66 @@ def test_eight_commands_at_once(root, tmp_path):
     processes = [context.Process(target=open_in_process, args=(root, tmp_path / "c", results)) for _ in range(8)]
     for process in processes:
         process.start()
-    hashes = {results.get(timeout=60) for _ in processes}
+    hashes = {results.get(timeout=PATIENCE) for _ in processes}
     for process in processes:
         process.join()
     assert len(hashes) == 1
     assert len(list((tmp_path / "c" / "datasets").iterdir())) == 1
+
+
+def test_a_killed_conversion_goes_on_with_the_parts_that_lack(tmp_path, cache, monkeypatch):
+    root = pictures.class_folders(tmp_path / "root", {"a": 6, "b": 5})
+    monkeypatch.setattr("ddeep.data.pixel_cache._PART", 4)
+    decoded, really = [], pixel_cache.decode_batches
+
+    def counted(files, rows, *given, **options):
+        decoded.extend(rows[0].tolist())
+        if len(decoded) == 8:
+            raise KeyboardInterrupt
+        return really(files, rows, *given, **options)
+
+    monkeypatch.setattr("ddeep.data.pixel_cache.decode_batches", counted)
+    monkeypatch.setattr(pixel_cache._Parts, "order", lambda parts: list(range(len(parts.rows))))
+    with pytest.raises(KeyboardInterrupt):
+        as_tensor_images(open_class_folders(root))
+    assert [path.name[-10:] for path in cache.iterdir()] == ["part-0.npy"]
+    assert torch.equal(as_tensor_images(open_class_folders(root)).pixels, wanted(11))
+    assert decoded == [0, 1, 2, 3, *range(4, 8), *range(4, 8), *range(8, 11)]
+    assert len(list(cache.iterdir())) == 1  # the parts are gone
+
+
+def test_commands_begin_with_parts_far_apart(root, cache):
+    images = open_class_folders(root)
+    parts = pixel_cache._Parts(images, cache / "x.npy", None, (8, 8, 3))
+    parts.rows = tuple(torch.arange(100).split(1))
+    with pytest.MonkeyPatch.context() as patch:
+        first = []
+        for pid in range(4000, 4008):
+            patch.setattr("os.getpid", lambda pid=pid: pid)
+            assert sorted(parts.order()) == list(range(100))
+            first.append(parts.order()[0])
+    gaps = [b - a for a, b in itertools.pairwise(sorted(first))]
+    assert min(gaps) >= 5
+
+
+def test_left_in_files_nothing_is_converted(root, cache):
+    with left_in_files():
+        images = as_tensor_images(open_class_folders(root))
+    assert isinstance(images, FileImages)
+    assert images.size == (8, 8)
+    assert not cache.exists() or not list(cache.iterdir())
+
+
+@pytest.mark.usefixtures("cache")
+def test_left_in_files_or_converted_the_network_sees_the_same(root):
+    converted = as_tensor_images(open_class_folders(root))
+    with left_in_files():
+        files = as_tensor_images(open_class_folders(root))
+    recipe = Preprocessing((0.5,) * 3, (0.5,) * 3, 12, 13)  # resized, where Pillow's and torch's pixels may differ
+    for one, other in zip(Loader(converted, recipe, 2), Loader(files, recipe, 2), strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.indices, other.indices)
+    assert torch.equal(read_pixels(converted, [4, 0], recipe), read_pixels(files, [4, 0], recipe))
 
 
 def test_killed_at_any_moment_it_leaves_nothing_that_is_taken_for_whole(tmp_path):
@@ -208,7 +268,7 @@ def test_no_worker_outlives_a_killed_command(tmp_path):
         left += [child for child in psutil.Process().children(recursive=True) if child not in before]
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-    _, alive = psutil.wait_procs(left, timeout=15)
+    _, alive = psutil.wait_procs(left, timeout=PATIENCE)
     assert not alive
 
 

@@ -11,15 +11,8 @@ from torch import nn
 
 from ddeep.errors import ConfigError
 from ddeep.evidence.context import Context
-from ddeep.experiments._compare_layer import (
-    DRAWS,
-    REFIT_DRAWS,
-    Cell,
-    Skipped,
-    compare_cells,
-    find_candidates,
-    select_all,
-)
+from ddeep.experiments._compare_layer import Cell, Skipped, compare_cells, find_candidates, select_all
+from ddeep.experiments._judge import DRAWS, REFIT_DRAWS
 from ddeep.heads.ablation import essentiality
 from ddeep.heads.accuracy import predict
 from ddeep.heads.refit import refit

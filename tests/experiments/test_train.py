@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from ddeep.registry.specs import resolve
 from ddeep_plugins_builtin.models import ddeep_models
 from tests.support.documents import read_document
 from tests.support.helpers import Outcome
+from tests.support.waiting import PATIENCE, until
 
 Cli = Callable[..., Outcome]
 
@@ -61,12 +61,8 @@ def start(folder: Path, *args: str) -> subprocess.Popen[str]:
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    for _ in range(1200):
-        if path.exists():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    raise AssertionError(f"{path} did not appear")
+    until(lambda: path.exists() or process.poll() is not None, f"{path} did not appear")
+    assert path.exists(), process.communicate()
 
 
 def test_a_run_directory_holds_all_there_is_to_know(images: Path, tmp_path: Path, cli_here: Cli) -> None:
@@ -110,8 +106,8 @@ def test_killed_at_any_moment_a_run_resumes_to_the_same_file(images: Path, more:
     assert not (killed / "model.safetensors").exists()
     assert read_document(killed / "run.json")["status"] == "running"
     resumed = start(tmp_path, "--resume", str(killed))
-    assert resumed.wait(120) == 0, resumed.communicate()
-    assert whole.wait(120) == 0, whole.communicate()
+    assert resumed.wait(PATIENCE) == 0, resumed.communicate()
+    assert whole.wait(PATIENCE) == 0, whole.communicate()
     for process in (whole, resumed):
         process.communicate()
     one, other = load_file(killed / "model.safetensors"), load_file(straight / "model.safetensors")
@@ -168,7 +164,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(images: Path, tmp_path: Path) -> No
     process = start(tmp_path, *options(images, 200), "--out", str(out))
     wait_for(out / "checkpoint.safetensors", process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert f"ddeep train --resume {out}" in err
     assert "Traceback" not in err
@@ -199,7 +195,7 @@ def test_two_processes_train_one_model(images: Path, tmp_path: Path) -> None:
         )
         for rank in (0, 1)
     ]
-    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    outputs = [process.communicate(timeout=PATIENCE)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     document = read_document(out / "run.json")
     assert document["status"] == "finished"

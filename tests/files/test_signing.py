@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ddeep.files.signing import is_signed, sign
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,6 @@ def test_a_damaged_key_signs_nothing(state: Path) -> None:
 def test_commands_that_start_at_once_have_one_key() -> None:
     code = "from ddeep.files.signing import sign; print(sign('text'))"
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    signatures = {process.communicate(timeout=120)[0].strip() for process in running}
+    signatures = {process.communicate(timeout=PATIENCE)[0].strip() for process in running}
     assert len(signatures) == 1
     assert is_signed("text", *signatures)

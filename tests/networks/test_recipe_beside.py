@@ -24,6 +24,22 @@ TIMM = {
 }
 CROPPED = {"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": {"height": 224, "width": 224}}
 FACE = {**CROPPED, "image_mean": HALF, "image_std": [0.1, 0.2, 0.3], "resample": 3}
+OFFSET = {"rescale_factor": 1 / 127.5, "rescale_offset": True, "image_mean": [0.0] * 3, "image_std": [1.0] * 3}
+HALF_255 = (0.5 / 255,) * 3
+
+
+def face(mean: Any = (0.5,) * 3, std: Any = (0.1, 0.2, 0.3), size: int = 224, **given: Any) -> Preprocessing:
+    """What ``FACE`` says, but for what is given."""
+    return Preprocessing(mean, std, size, given.pop("resize", 256), "bicubic", **given)
+
+
+def without(document: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key != name}
+
+
+def convnext(side: int, share: float) -> dict[str, Any]:
+    """As ConvNeXt's processor saves itself: one side, and the crop's share of the resized image."""
+    return {**without(without(FACE, "do_center_crop"), "crop_size"), "size": {"shortest_edge": side}, "crop_pct": share}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +48,17 @@ FACE = {**CROPPED, "image_mean": HALF, "image_std": [0.1, 0.2, 0.3], "resample":
         ("config.json", TIMM, Preprocessing((0.5,) * 3, (0.5,) * 3, 160, 168, "bilinear")),
         ("preprocessor_config.json", FACE, Preprocessing((0.5,) * 3, (0.1, 0.2, 0.3), 224, 256, "bicubic")),
         ("config.json", {"model_type": "resnet"}, None),
+        ("preprocessor_config.json", without(FACE, "do_center_crop"), face()),
+        ("preprocessor_config.json", {**FACE, "do_center_crop": False}, face(size=256)),
+        ("preprocessor_config.json", {**FACE, "do_normalize": False}, face(mean=(0.0,) * 3, std=(1.0,) * 3)),
+        (
+            "preprocessor_config.json",
+            {**FACE, "do_rescale": False, "image_std": [51.0] * 3},
+            face(HALF_255, (0.2,) * 3),
+        ),
+        ("preprocessor_config.json", {**FACE, **OFFSET}, face((0.5,) * 3, (0.5,) * 3)),
+        ("preprocessor_config.json", convnext(224, 0.875), face(resize=256)),
+        ("preprocessor_config.json", convnext(384, 0.875), face(size=384, resize=384, squash=True)),
     ],
 )
 def test_what_the_file_beside_says(tmp_path: Path, name: str, document: Any, expected: Preprocessing | None) -> None:
@@ -48,6 +75,8 @@ def test_what_the_file_beside_says(tmp_path: Path, name: str, document: Any, exp
         {**FACE, "resample": 77},
         {**FACE, "image_std": [0, 0, 0]},
         {**FACE, "image_mean": "abc"},
+        {**FACE, "do_resize": False},
+        {**FACE, "do_flip_channel_order": True},
         [],
     ],
 )

@@ -15,7 +15,7 @@ from ddeep.reports.comparison_page import read_comparison
 from ddeep.results.run import read_run
 from ddeep.results.verify import verify
 from ddeep.selections.selection import Selection
-from ddeep.testing import datasets, metrics, models, regularizers, strategies
+from ddeep.testing import datasets, executions, metrics, models, regularizers, strategies
 from setup import HOME
 from tests.support.paths import KNOWN, ROOT
 
@@ -82,9 +82,12 @@ def test_a_commit_is_checked_as_make_lint_checks() -> None:
 
 
 def test_the_contract_names_every_promise() -> None:
-    parts = dict(re.findall(r"^\| (?:a|every) (\w+(?: of models)?) \|\n\|---\|\n((?:\|.*\n)+)", CONTRACT, re.MULTILINE))
+    parts = dict(
+        re.findall(r"^\| (?:an?|every) (\w+(?: of models)?) \|\n\|---\|\n((?:\|.*\n)+)", CONTRACT, re.MULTILINE)
+    )
     kinds = {"model": models.PROMISES, "family of models": models.FAMILY, "dataset": datasets.PROMISES}
     kinds |= {"strategy": strategies.PROMISES, "metric": metrics.PROMISES, "regularizer": regularizers.PROMISES}
+    kinds["execution"] = executions.PROMISES
     for kind, promises in kinds.items():
         assert parts[kind] == "".join(f"| {promise.text} |\n" for promise in promises)
     assert parts["spec"].count("\n") == 2

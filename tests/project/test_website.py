@@ -59,14 +59,15 @@ def test_a_new_document_finds_a_place(tmp_path: Path, monkeypatch: pytest.Monkey
     source.mkdir()
     (source / "mine.ipynb").write_text("{}")
     named = list(staging._named(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]))
-    for page in [*named, "task.md", "mine.md"]:
+    for page in [*named, "task.md", "mine.md", "plugins/mine.md"]:
         (folder / page).parent.mkdir(parents=True, exist_ok=True)
         (folder / page).touch()
     monkeypatch.setattr(staging, "SOURCE", source)
     made = tomllib.loads(staging.configuration(folder))["project"]
-    sections = {name: entries for entry in made["nav"] for name, entries in entry.items()}
+    sections = dict(staging._sections(made["nav"]))
     assert sections[staging.HOW_TO][-1] == "task.md"
     assert sections[staging.TUTORIALS][-1] == "mine.md"
+    assert sections["Example plugins"] == ["plugins/mine.md"]
     (folder / named[0]).unlink()
     with pytest.raises(SystemExit, match=r"names pages that are not there: index\.md"):
         staging.configuration(folder)
@@ -110,6 +111,8 @@ def test_the_catalogue_has_all_that_comes_with_ddeep(kind: str) -> None:
     catalog = registry().catalog(kind)
     own = [name for name in catalog if catalog.provider(name).startswith("ddeep:")]
     assert own
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1, "a summary with a bar in it"
     for name in own:
         assert f"\n## `{name}` {{ #{name} }}\n" in text
         assert catalog[name].source in text
@@ -126,6 +129,7 @@ def test_every_setting_is_there() -> None:
             assert f"| `{name}` |" in part
             assert not field.description or field.description.split("|")[0] in part
     assert "0x" not in text  # no address of an object
+    assert "\\|" not in "".join(re.findall("`[^`\n]*`", text))  # which code shows as it is written
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ MINIMAL = {
     "ddeep_strategies": "StrategySpec('least', select='a:b')",
     "ddeep_metrics": "MetricSpec('least', measure='a:b')",
     "ddeep_regularizers": "RegularizerSpec('least', build='a:b')",
+    "ddeep_executions": "ExecutionSpec('least', gather='a:b')",
 }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,23 @@ def complaints(browser: Any) -> list[str]:
     return [entry["message"] for entry in browser.get_log("browser")]
 
 
+def go(browser: Any, place: str) -> None:
+    """Follow a link within the page; to "", back to its overview."""
+    browser.execute_script("location.hash = arguments[0]; dispatchEvent(new HashChangeEvent('hashchange'))", place)
+
+
+def text(browser: Any, selector: str) -> str:
+    """All text of the first such element, hidden or not; empty where there is none."""
+    return str(browser.execute_script("return document.querySelector(arguments[0])?.textContent ?? ''", selector))
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 def css(browser: Any, selector: str) -> list[Any]:
     return browser.find_elements("css selector", selector)  # type: ignore[no-any-return]
 
@@ -88,9 +106,14 @@ def column(browser: Any, table: str, place: int) -> list[str]:
 
 
 def violations(browser: Any) -> list[str]:
-    """What axe-core finds that keeps some readers out, each with the elements it concerns; skips without it."""
-    axe = pytest.importorskip("axe_core_python.selenium", reason="needs axe-core-python (pip install 'ddeep[test]')")
+    """What axe-core has against what is shown, all folds opened, with the elements it concerns; skips without it."""
+    package = pytest.importorskip("axe_core_python", reason="needs axe-core-python (pip install 'ddeep[test]')")
     browser.set_script_timeout(300)
     browser.execute_script("for (const folded of document.querySelectorAll('details')) folded.open = true")
-    found = axe.Axe().run(browser)["violations"]
+    if not browser.execute_script("return Boolean(window.axe)"):
+        browser.execute_script((Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    found = browser.execute_async_script(
+        "const done = arguments[0];"
+        "axe.run(document, {resultTypes: ['violations']}).then((found) => done(found.violations))"
+    )
     return [f"{one['id']}: {one['help']}: {[node['html'][:120] for node in one['nodes'][:5]]}" for one in found]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from ddeep.reports import write_report
 from ddeep.reports.comparison_figures import draw_into
 from ddeep.results.comparison import save_comparison
 from ddeep.results.run import save_run
+from tests.reports.browser import open_page, opened
 from tests.support.pictures import class_folders
 
 LAYERS = ("layer2.2", "layer3.2")  # of comparisons: the second feeds the head
@@ -128,3 +130,17 @@ def thousand_page(folder_run: Callable[..., Path]) -> Path:
     """The report of a run on a thousand classes."""
     run = folder_run(tuple(f"class number {c:04}" for c in range(1000)), train=1, test=1, no_refit=True)
     return write_report(run, ReportConfig(no_layers=True)).page
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One browser for all tests that need one; each opens its own page."""
+    with opened(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Any, digits_page: Path) -> Any:
+    """The page of the digits, opened anew."""
+    open_page(browser, digits_page)
+    return browser

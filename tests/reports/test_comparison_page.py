@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ddeep.experiments.settings import ReportConfig
 from ddeep.reports import write_report
 from ddeep.reports.dots import dots
 from ddeep.results.comparison_summary import places_of, sentences
-from tests.reports.browser import choose, column, complaints, css, one, open_page, opened, press, requests, violations
+from tests.reports.browser import choose, column, complaints, css, one, open_page, press, requests, violations
 from tests.reports.conftest import HOSTILE, LAYERS
 from tests.reports.pages import read, references, visible
 from tests.support.documents import read_document
@@ -151,12 +150,6 @@ def test_what_is_no_comparison_is_refused(broken: str, tmp_path: Path) -> None:
     (tmp_path / "comparison.json").write_text(broken)
     with pytest.raises(DataError, match=r"is not a comparison"):
         write_report(tmp_path, ReportConfig())
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with opened(tmp_path_factory.mktemp("profile")) as found:
-        yield found
 
 
 @pytest.mark.parametrize("width", [390, 1024, 1440])

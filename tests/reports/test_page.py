@@ -70,6 +70,24 @@ def test_everything_is_there(digits_run: Path, digits_page: Path) -> None:
     assert len(data["switch"]["indices"]) == 240
 
 
+def test_metrics_say_what_they_are_and_scores_of_how_many(digits_run: Path, digits_page: Path) -> None:
+    document, page = read_document(digits_run / "run.json"), read(digits_page)
+    head, *rows = page.tables["measured"]
+    assert head == ["metric", "value", "what it is"]
+    assert {name: value for name, value, _ in rows} == {
+        "class-selectivity": f"{document['metrics']['class_selectivity']:.4g}",
+        "pmi": f"{document['metrics']['pmi']['without_self_pairs']:.4g}",
+        "psi": f"{document['metrics']['psi']['median']:.4g}",
+    }
+    terms = {a["id"] for _, a in page.elements if "popover" in a}
+    assert {"term-metric-psi", "term-metric-pmi", "term-score", "term-share"} <= terms
+    assert "each a number of the class's train images" in visible(digits_page)
+    data = data_of(digits_page)
+    assert sum(data["scored"]) == document["images"]["train"]
+    for row, images in zip(data["perClass"], data["scored"], strict=True):
+        assert all(0 < score <= images for score in row["scores"])
+
+
 def test_every_stage_of_a_fine_tuned_run(finetuned_run: Path, finetuned_page: Path) -> None:
     document = read_document(finetuned_run / "run.json")
     text, page = visible(finetuned_page), read(finetuned_page)

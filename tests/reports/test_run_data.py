@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import torch
 from ddeep.errors import DataError
 from ddeep.experiments.settings import ReportConfig
 from ddeep.heads.paired import compare_paired
+from ddeep.reports import switching
 from ddeep.reports.findings import Findings, Measured, find
+from ddeep.reports.mistakes import LISTED, changes
 from ddeep.reports.names import names_key, read_names
 from ddeep.reports.packing import packed, scaled
 from ddeep.reports.portraits import BINS, FIRST, Portraits, portraits
@@ -109,6 +112,30 @@ def test_the_sample_stands_for_the_test_split(found: Findings, measured: Measure
     assert torch.equal(chosen.responses, measured.test.cached_responses()[0][chosen.indices])
 
 
+def test_the_sample_shows_the_mistakes_that_changed_most(
+    found: Findings, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them, though there be many more mistakes than the sample has room for."""
+    monkeypatch.setattr(switching, "MOST", 90)
+    labels, generator = measured.labels, torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 10, (2, len(labels)), generator=generator)
+    wrong = torch.rand(2, len(labels), generator=generator) < torch.tensor([[0.3], [0.7]])
+    before, after = torch.where(wrong, noise, labels)
+    made = replace(measured, predictions={"full": before, "refit": after})
+    chosen = sample(found, made)
+    assert isinstance(chosen, Sample)
+    indices = chosen.indices.tolist()
+    assert len(indices) == len(set(indices)) == 90
+    rows = changes(made, "refit")[:LISTED]
+    assert len(rows) == LISTED
+    for own, told, *_ in rows:
+        assert [n for n in indices if labels[n] == own and (before[n] == told) != (after[n] == told)], (own, told)
+    for called in (before, after):
+        right = called == labels
+        assert float(chosen.weights[right[chosen.indices]].sum()) == pytest.approx(int(right.sum()))
+    assert float(chosen.weights.sum()) == pytest.approx(len(labels))
+
+
 def test_the_proof(found: Findings, measured: Measured, proof: Proof) -> None:
     assert proof.images == 364
     assert proof.null is not None
@@ -147,11 +174,18 @@ def test_the_verdict_is_written_from_the_numbers(found: Findings, proof: Proof) 
 
 
 def test_three_classes_by_rule(found: Findings) -> None:
-    picked = examples(found)
-    assert [why for _, why in picked] == ["loses least", "in the middle", "loses most"]
-    drops = sorted((found.drop(c) or 0.0, c) for c in range(10))
-    assert picked[0][0] == drops[0][1]
-    assert found.drop(picked[2][0]) == drops[-1][0]
+    """Their refit costs no class anything, so what the decomposition costs decides; without a refit that alone does."""
+    rows = found.document["per_class"]
+    assert all(row["refit"] >= row["full"] for row in rows)
+    drops = sorted((row["full"] - row["decomposed"], c) for c, row in enumerate(rows))
+    when = " when decomposed"
+    bare = {"document": found.document | {"accuracy": found.document["accuracy"] | {"refit": None}}}
+    for findings, word in ((found, when), (replace(found, **bare), "")):
+        picked = examples(findings)
+        assert [why for _, why in picked] == [f"loses least{word}", "in the middle", f"loses most{word}"]
+        assert picked[0][0] == drops[0][1]
+        assert drops[-1][0] > 10
+        assert rows[picked[2][0]]["full"] - rows[picked[2][0]]["decomposed"] == drops[-1][0]
 
 
 @pytest.mark.parametrize(("p", "text"), [(1e-9, "p < 0.001"), (0.0312, "p = 0.031"), (0.61, "p = 0.6"), (1.0, "p = 1")])

@@ -17,6 +17,7 @@ from ddeep.statistics.basic import (
     ClassSquares,
     ClassSums,
     Confusion,
+    ConfusionPairs,
     Correct,
     Extremes,
     GradientSums,
@@ -52,6 +53,7 @@ EXAMPLES: list[Statistic] = [
     MassTopCounts(0.5),
     Confusion(),
     Confusion(among=(0, 2)),
+    ConfusionPairs(),
     Correct(),
     Correct(among=(0, 2)),
     ZeroSums(),
@@ -227,6 +229,11 @@ def test_confusion_zeros_and_gradients(batch: ResponseBatch) -> None:
         assert gathered(Confusion(among), [batch], {}).state()["counts"].tolist() == expected
         right = [expected[c][c] for c in range(CLASSES)]
         assert gathered(Correct(among), [batch], {}).state()["counts"].tolist() == right
+        pairs = gathered(ConfusionPairs(), [batch], {})
+        assert isinstance(pairs, ConfusionPairs)
+        if among is None:
+            assert pairs.table(CLASSES).to_dense().tolist() == expected
+            assert len(pairs.counts) == sum(count > 0 for row in expected for count in row)
     assert_sums(gathered(ZeroSums(), [batch], {}).state()["sums"], batch.zeros, batch.labels)
     assert_sums(gathered(PeakSums(), [batch], {}).state()["sums"], batch.looked[peaks], batch.labels)
     gradients = gathered(GradientSums(), [batch], {}).state()

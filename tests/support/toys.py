@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from ddeep.data.batches import Batch
 
@@ -40,6 +43,11 @@ def pictures(count: int, classes: int = CLASSES, seed: int = 1) -> tuple[Tensor,
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(count, 3, SIDE, SIDE, generator=generator)
     return images, torch.randint(0, classes, (count,), generator=generator)
+
+
+def loader(count: int = 40, seed: int = 1, *, batch_size: int = 7, **settings: Any) -> DataLoader[Any]:
+    """Those images and labels in batches, as PyTorch's loader gives them."""
+    return DataLoader(TensorDataset(*pictures(count, seed=seed)), batch_size=batch_size, **settings)
 
 
 def batched(images: Tensor, labels: Tensor, size: int) -> list[Batch]:

@@ -15,7 +15,7 @@ TRAIN: Panel = "How to train"
 WRITE: Panel = "Where to write"
 
 # What a value may be completed from: a kind of plugins, the folders of runs, or files.
-Completion = Literal["models", "datasets", "strategies", "metrics", "regularizers", "runs"]
+Completion = Literal["models", "datasets", "strategies", "metrics", "regularizers", "executions", "runs"]
 
 
 def option(default: Any, panel: Panel, help: str, *, complete: Completion | None = None, **checks: Any) -> Any:

@@ -111,6 +111,7 @@ class CompareConfig(NetworkConfig):
     budget: Annotated[tuple[PositiveInt, ...], BeforeValidator(several)] = option(
         (), SELECT, "Different filters that all classes together may use, such as 50,100 (default: any number)."
     )
+    metrics: Several = option((), SELECT, "Beside those of every comparison: `ddeep list metrics`.", complete="metrics")
     no_refit: bool = option(False, COMPUTE, "Skip the refits of the decomposed heads.")
     l2: float | None = option(None, COMPUTE, _L2, gt=0, allow_inf_nan=False)
     head_form: HeadForm = option("real", COMPUTE, _FORM)

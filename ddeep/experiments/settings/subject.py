@@ -96,6 +96,12 @@ class NetworkConfig(SeedConfig, DeviceConfig, ImagesConfig):
     head: str | None = option(None, EXAMINE, "Dotted name of the final linear layer (default: found).")
     precision: Literal["fp32", "bf16"] = option("fp32", COMPUTE, "fp32 or bf16.")
     batch_size: int = option(256, COMPUTE, "Images in a forward pass.", strict=True, ge=1, le=65536)
+    execution: str | None = option(
+        None,
+        COMPUTE,
+        "What shares out the images: `ddeep list executions` (default: torchrun where it has started this).",
+        complete="executions",
+    )
     skip_bad_images: bool = option(False, COMPUTE, "Leave out and count images that do not decode.")
 
     @model_validator(mode="after")

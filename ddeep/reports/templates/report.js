@@ -42,13 +42,27 @@
     return sign * (at < 0 ? x.length - y.length : at < y.length ? x[at] - y[at] : 1);
   };
 
-  // A table that sorts by any column.
+  // A section that is folded as a whole opens for who follows a link to it.
+  function unfolding() {
+    const unfold = (hash) => {
+      const place = hash.length > 1 && $(hash.slice(1));
+      if (place) all(":scope > .printed", place).forEach((fold) => { fold.open = true; });
+    };
+    document.addEventListener("click", (event) => unfold(event.target.closest?.("a[href^='#']")?.hash || ""));
+    addEventListener("hashchange", () => unfold(location.hash));
+    unfold(location.hash);
+  }
+
+  // A table that sorts by any column but those that are pictures. A head whose words are a term keeps it, beside.
   function sortable(table) {
     const heads = all("thead th", table);
     heads.forEach((head, column) => {
+      if (head.classList.contains("unsorted")) return;
       const button = document.createElement("button");
       button.type = "button";
-      button.append(...head.childNodes);
+      button.className = "sort";
+      if (head.querySelector("button")) button.setAttribute("aria-label", `Sort by ${head.textContent}`);
+      else button.append(...head.childNodes);
       head.append(button);
       button.addEventListener("click", () => {
         const first = head.classList.contains("n") ? "descending" : "ascending";
@@ -66,5 +80,6 @@
   root.classList.add("scripted");
   theme();
   copying();
+  unfolding();
   all("table.sortable").forEach(sortable);
 })();

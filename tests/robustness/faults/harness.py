@@ -103,13 +103,13 @@ def kill_at_random(scenario: Scenario, folder: Path, kills: int, seed: int, ctrl
     chance, tally, data = random.Random(f"{scenario.name} {seed}"), Tally(), folder / "images"
     scenario.make_images(data)
     reference = Place(folder / "reference", data)
-    process = reference.start(scenario, "out")
+    process = reference.start(scenario, "out0")  # a name that is no part of other words
     began = time.monotonic()
     assert process.wait() == 0, process.said()
     # Of a command that starts afresh, and of one that goes on with what is there. A machine busy with other things may
     # have made the first too long: then hardly a command would live to be killed.
     durations = dict.fromkeys((True, False), time.monotonic() - began)
-    expected = scenario.result(reference.folder / "out")
+    expected = scenario.result(reference.folder / "out0")
     places = 0
     while tally.kills < kills:
         places += 1

@@ -158,15 +158,24 @@ def _drawn(out: Path) -> list[Path]:
 
 
 def _undrawn(out: Path) -> bool:
-    return len(_drawn(out)) < 4
+    return len(_drawn(out)) < 2 * len(_PICTURES)
+
+
+# How a whole picture of each kind begins and ends.
+_PICTURES = {
+    ".pdf": (b"%PDF-", b"%%EOF"),
+    ".png": (b"\x89PNG", b"IEND\xaeB`\x82"),
+    ".svg": (b"<?xml", b"</svg>"),
+}
 
 
 def _pictures(out: Path) -> list[str]:
     found = _drawn(out)
     for path in found:
-        content = path.read_bytes()
-        assert content.startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml"), path
-        assert content.rstrip().endswith((b"IEND\xaeB`\x82", b"</svg>")), path
+        first, last = _PICTURES[path.suffix]
+        content = path.read_bytes().rstrip()
+        assert content.startswith(first), path
+        assert content.endswith(last), path
     return [path.name for path in found]
 
 

@@ -23,6 +23,7 @@ from ddeep.files import locks
 from ddeep.files.atomic import new_rows, written_whole
 from ddeep.networks.layer import Layer
 from tests.robustness.faults.commands import Place, lost, selection_of
+from tests.robustness.faults.scenarios import SCENARIOS
 from tests.support.paths import ROOT
 
 LAYER = Layer("layer3.2")
@@ -37,9 +38,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
-@pytest.mark.parametrize("how", [["--kills", "9"], ["--kills", "9", "--ctrl-c"]], ids=["SIGKILL", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "how", [["--kills", str(len(SCENARIOS))], ["--kills", "9", "--ctrl-c"]], ids=["SIGKILL", "Ctrl-C"]
+)
 def test_kills_at_random_moments_lose_nothing(how: list[str]) -> None:
-    """In a process of its own: it forks, which does not go well with the threads that other tests have started."""
+    """One of every command at the least.
+
+    In a process of its own: it forks, which does not go well with the threads that other tests have started.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "tests.robustness.faults.harness", *how],
         cwd=ROOT,

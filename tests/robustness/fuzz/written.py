@@ -16,7 +16,8 @@ from ddeep.data.images import TensorImages
 from ddeep.errors import DataError
 from ddeep.evidence.evidence import Evidence
 from ddeep.evidence.response_cache import CacheEntry, check_entry
-from ddeep.evidence.shards import join, write_split
+from ddeep.evidence.shard_merge import join
+from ddeep.evidence.shards import write_split
 from ddeep.experiments.finetune import read_settings
 from ddeep.experiments.settings import FinetuneConfig
 from ddeep.files.sealed import check_files, read_sealed, write_sealed
@@ -64,7 +65,7 @@ def _shard(name: str) -> bytes:
         torch.ones(_IMAGES, _FILTERS),
     )
     with tempfile.TemporaryDirectory() as folder:
-        write_split(Path(folder), "train", torch.ones(_IMAGES, dtype=torch.bool), evidence, None)
+        write_split(Path(folder), "train", torch.arange(_IMAGES), evidence, None)
         return (Path(folder) / name).read_bytes()
 
 

@@ -50,8 +50,8 @@ function filterOfClass(c, j, rank) {
     hasTable("contribution") ? fact(term("share", "share"), h("b", {}, `${number(share(c, j), 1, true)} %`), " ", h("i", { class: "meter", "aria-hidden": "true" }, h("b", { class: share(c, j) < 0 ? "less" : "more", style: `width:${Math.min(100, Math.abs(share(c, j))).toFixed(1)}%` }))) : null,
     hasTable("contribution") ? fact(h("span", {}, "mean ", term("wr", "W·r")), number(entry("contribution", c, j), 3, true)) : null,
     page.map ? fact(h("span", {}, "mean ", term("response", "response")), number(hasTable("response") ? entry("response", c, j) : sample?.typical[c][rank], 3)) : null,
-    fact(term("score", "score"), number(row.scores[rank], Number.isInteger(row.scores[rank]) ? 0 : 3)),
-    fact("also used by", others.length ? others.slice(0, 8).map((other, i) => [i ? ", " : "", classLink(other)]) : "no other class", others.length > 8 ? ` and ${others.length - 8} more` : ""),
+    fact(term("score", "score"), number(row.scores[rank], Number.isInteger(row.scores[rank]) ? 0 : 3), page.scored ? ` of ${many(page.scored[c], "train image", "train images")}` : ""),
+    fact("also used by", others.length ? others.slice(0, 4).map((other, i) => [i ? ", " : "", classLink(other)]) : "no other class", others.length > 4 ? ` and ${others.length - 4} more` : ""),
   ];
   const density = pair && unpacked(page.pairs.densities);
   const bins = pair ? page.pairs.densities.shape[2] : 0;

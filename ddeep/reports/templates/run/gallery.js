@@ -72,11 +72,12 @@ function examples() {
   const cards = page.examples.map(([c, why]) => {
     const row = page.perClass[c];
     const j = row.filters[0];
+    const bare = final === "decomposed" ? -1 : page.stages.indexOf("decomposed");
     const own = pictures ? page.pairs?.rows[c]?.[0]?.own.slice(0, 3) || [] : [];
     return h("article", { class: "example" },
       h("p", { class: "why" }, why),
       h("h2", {}, h("a", { href: `#class-${c}` }, classes[c])),
-      h("p", { class: "figures" }, h("b", {}, percent(row.accuracy[last])), " ", lostText(c)),
+      h("p", { class: "figures" }, h("b", {}, percent(row.accuracy[last])), " ", lostText(c), bare < 0 ? null : h("small", { class: "bare" }, `decomposed ${percent(row.accuracy[bare])}`)),
       own.length ? h("div", { class: "trio" }, own.map((tile) => pictureOf(tileImage[tile], 84, `filter ${j} on ${describe(tileImage[tile])}`, mapOf(tile)))) : null,
       h("p", { class: "note" }, "best ", filterLink(j, "filter")));
   });

@@ -14,7 +14,7 @@ function mistakes() {
     const change = after - before;
     const images = imagesOf(own, called).slice(0, MOST_PICTURES).map((i) => {
       const text = `test:${sample.indices[i]}, ${classes[own]}: why?`;
-      return h("a", { href: `#image-${sample.indices[i]}`, title: text, "aria-label": text }, lookedAt(i, 44) || `test:${sample.indices[i]}`);
+      return h("a", { href: `#image-${sample.indices[i]}`, title: text, "aria-label": text }, lookedAt(i, 40) || `test:${sample.indices[i]}`);
     });
     return h("tr", {},
       h("th", { scope: "row" }, classLink(own), " called ", classLink(called)),
@@ -25,7 +25,7 @@ function mistakes() {
   if (!rows.length) { $("changes").append(h("p", { class: "note" }, "No mistake has become more or less frequent.")); return; }
   $("changes").append(h("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Mistakes that changed most" },
     h("table", { class: "sortable", id: "changed" },
-      h("caption", {}, "Mistakes that changed most, in images of the test split. A picture opens the image in the switch, with both classes taken apart."),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "true class, and what it was called"), h("th", { scope: "col", class: "n" }, "full"), h("th", { scope: "col", class: "n" }, final), h("th", { scope: "col", class: "n" }, "change"), h("th", { scope: "col", class: "still" }, "images of the sample"))),
+      h("caption", {}, "Mistakes that changed most, in images of the test split. An image opens in the switch, with both classes taken apart."),
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "true class, and what it was called"), h("th", { scope: "col", class: "n" }, "full"), h("th", { scope: "col", class: "n" }, final), h("th", { scope: "col", class: "n" }, "change"), h("th", { scope: "col", class: "unsorted" }, "images of the sample"))),
       h("tbody", {}, rows))));
 }
