@@ -4,7 +4,7 @@
 
 RUN is a run of resnet20 on CIFAR-10. Every network starts from the same weights and is pruned to the same share of the
 multiply-adds. All are then made good in the same way, on the train images of the kept classes: convolutions that lost
-inputs are refitted by least squares, batch norms matched, and for one epoch the dense network's logits learned. Nothing
+inputs are refitted by least squares, batch norms matched, and the dense network's logits learned for an epoch. Nothing
 is chosen on the test split. Torch-Pruning (pip install torch-pruning) prunes what it can: all groups of coupled
 channels but the logits.
 """
@@ -26,7 +26,6 @@ from torch import nn
 
 from ddeep.data.images import part_of
 from ddeep.data.loader import Loader
-from ddeep.experiments._proof import logits_of
 from ddeep.experiments._shrink import (
     filters_to_remove,
     fine_tune,
@@ -34,7 +33,7 @@ from ddeep.experiments._shrink import (
     shrunk,
     some_images,
 )
-from ddeep.experiments._whole import Whole, open_whole
+from ddeep.experiments._whole import Whole, logits_of, open_whole
 from ddeep.experiments.settings import CutConfig
 from ddeep.exports.batch_norms import match_batch_norms
 from ddeep.exports.cost import cost_of
@@ -126,6 +125,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--strategy", default="taylor")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--data-dir", type=Path)
     given = parser.parse_args()
     whole = open_whole(given.run, CutConfig(classes=tuple(given.classes.split(",")), data_dir=given.data_dir))
@@ -142,7 +142,7 @@ def main() -> None:
         for seed in range(given.seeds):
             module = make(seed)
             before = logits_of(module, images, whole).argmax(1) == images.labels
-            fine_tune(whole, module, CutConfig(classes=whole.classes, epochs=1, seed=seed), None)
+            fine_tune(whole, module, CutConfig(classes=whole.classes, epochs=given.epochs, seed=seed), None)
             after = logits_of(module, images, whole).argmax(1) == images.labels
             cost = cost_of(module, whole.subject.example)
             rows.append(
@@ -157,7 +157,9 @@ def main() -> None:
                 }
             )
             print(json.dumps(rows[-1]), flush=True)
-    given.out.write_text(json.dumps({"classes": whole.classes, "share": SHARE, "rows": rows}, indent=2) + "\n")
+    given.out.write_text(
+        json.dumps({"classes": whole.classes, "share": SHARE, "epochs": given.epochs, "rows": rows}, indent=2) + "\n"
+    )
 
 
 if __name__ == "__main__":

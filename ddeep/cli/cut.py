@@ -66,12 +66,7 @@ def _show(document: dict[str, Any]) -> None:
     console.table(f"{document['model']} cut to {', '.join(document['classes'])}", ("", "whole", "cut", "share"), rows)
     console.say()
     if "one_class" in proof:
-        found = proof["one_class"]
-        console.fact(
-            "against the rest",
-            f"recall {found['recall']:.2f} %, of the rest {found['rest_recall']:.2f} %, area "
-            f"under the ROC curve {found['area']:.4f}, at a logit above {found['threshold']:.4f}",
-        )
+        _show_one_class(document["classes"][0], proof["one_class"])
     else:
         _show_accuracy(proof)
     if document["chosen"] is not None:
@@ -82,6 +77,40 @@ def _show(document: dict[str, Any]) -> None:
     console.fact("saved in", document["folder"])
 
 
+def _show_one_class(name: str, proof: dict[str, Any]) -> None:
+    rows = [
+        (
+            key,
+            _interval(proof[key]["recall"]),
+            _interval(proof[key]["rest_recall"]),
+            f"{proof[key]['balanced_accuracy']:.2f}",
+            f"{proof[key]['area']:.4f}",
+        )
+        for key in ("run", "cut")
+    ]
+    titles = ("", "recall %", "of the rest %", "mean %", "area under ROC")
+    console.table(f"{name} against the rest by its logit, test split, 95 % intervals", titles, rows)
+    _show_difference("run", proof)
+    if "random" in proof:
+        chance, shown = proof["random"], ", ".join(f"{one:.4f}" for one in proof["random"]["random"])
+        console.say(f"area before training {chance['cut_before_finetuning']:.4f}; random cuts of the same size {shown}")
+    called = [(other, found["images"], found["called"]) for other, found in proof["called"].items()]
+    console.table(f"images of removed classes that are called {name}", ("class", "images", "called"), called)
+
+
+def _interval(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{found['percent']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _show_difference(name: str, proof: dict[str, Any]) -> None:
+    found = proof[f"cut_against_{name}"]
+    console.say(
+        f"cut against {name}: {found['difference']:+.2f} points ({found['low']:+.2f} to {found['high']:+.2f}), "
+        f"p = {found['p']:.3g}"
+    )
+
+
 def _show_accuracy(proof: dict[str, Any]) -> None:
     rows = [
         (name, f"{found['percent']:.2f}", f"{found['interval'][0]:.2f} to {found['interval'][1]:.2f}")
@@ -89,11 +118,7 @@ def _show_accuracy(proof: dict[str, Any]) -> None:
     ]
     console.table("accuracy among the kept classes, test split", ("", "%", "95 % interval"), rows)
     for name in ("network", "run"):
-        found = proof[f"cut_against_{name}"]
-        low, high = found["low"], found["high"]
-        console.say(
-            f"cut against {name}: {found['difference']:+.2f} points ({low:+.2f} to {high:+.2f}), p = {found['p']:.3g}"
-        )
+        _show_difference(name, proof)
     if "random" in proof:
         chance = proof["random"]
         shown = ", ".join(f"{percent:.2f}" for percent in chance["random"])

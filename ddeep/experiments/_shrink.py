@@ -19,7 +19,7 @@ from ..exports.cost import cost_of, latencies
 from ..exports.cut import cut_network, kept_channels
 from ..exports.plan import CutPlan, inner_layers, readers
 from ..exports.reconstruct import reconstruct
-from ..exports.shrink import Importances, importance, least, smallest_fraction
+from ..exports.shrink import Importances, importance, least, least_at_random, smallest_fraction
 from ..networks.copies import copy_of
 from ..networks.logits import read_logits
 from ..registry.registry import registry
@@ -31,6 +31,7 @@ from .settings import CutConfig
 
 IMAGES = 1024  # that layers are refitted and batch norms matched with
 BATCH = 256
+DRAWS = 5  # random cuts
 
 
 def inner_importances(whole: Whole, strategy: str, seed: int) -> Importances:
@@ -94,6 +95,14 @@ def shrunk(whole: Whole, plan: CutPlan, seed: int) -> fx.GraphModule:
     return small
 
 
+def random_cuts(whole: Whole, plan: CutPlan, seed: int) -> Iterator[nn.Module]:
+    """Networks of the same size as that of ``plan``, their inner filters removed at random, made good alike."""
+    draw = torch.Generator().manual_seed(seed)
+    sizes = inner_layers(whole.module, whole.head, whole.subject.example)
+    for _ in range(DRAWS):
+        yield shrunk(whole, replace(plan, zeroed=least_at_random(plan.zeroed, sizes, draw)), seed)
+
+
 def some_images(whole: Whole, seed: int) -> Iterator[Tensor]:
     images = whole.images("train")
     drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:IMAGES].sort().values
@@ -112,7 +121,9 @@ def fine_tune(whole: Whole, small: nn.Module, config: CutConfig, on_step: Callab
     flip = registry().find("dataset", whole.document["dataset"]).flip
     images = whole.images("train")
     batch = min(32, 2 ** int(math.log2(len(images))))
-    recipe = Recipe(config.epochs, config.lr, optimizer="adam", batch_size=batch, weight_decay=0.0, flip=flip)
+    recipe = Recipe(
+        config.epochs, config.lr, optimizer="adam", batch_size=batch, weight_decay=0.0, crop_padding=0, flip=flip
+    )
     preprocessing = whole.subject.network.needed_preprocessing()
     dense, kept = copy_of(whole.subject.network.module).eval(), list(whole.outputs)
 

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from ..data.images import Images, Split, part_of
+from ..data.loader import Loader
 from ..errors import ConfigError, suggestion
 from ..evidence.subject import Subject
 from ..exports.plain import plain_network
+from ..networks.inference import prepare
 from ..networks.weights import weights_hash
 from ..results.run import load, read_run
 from .reopen import reopen
@@ -57,6 +60,14 @@ class Whole:
         images = part_of(subject.images["train"], indices, labels[indices], subject.classes)
         network = replace(subject.network, module=self.module, weights_hash=weights_hash(self.module.state_dict()))
         return replace(subject, network=network, images={**subject.images, "train": images})
+
+
+@torch.no_grad()
+def logits_of(module: nn.Module, images: Images, whole: Whole) -> Float[Tensor, "n c"]:
+    """Of every image, in order."""
+    ready, device = prepare(module, [], whole.subject.device, whole.subject.example), whole.subject.device
+    loader = Loader(images, whole.subject.network.needed_preprocessing(), whole.subject.batch_size, device)
+    return torch.cat([ready(batch.images).float().cpu() for batch in loader])
 
 
 def open_whole(run: Path, config: CutConfig) -> Whole:

@@ -15,7 +15,7 @@ from ..networks.hooks import TrainingHooks
 from ..networks.logits import read_logits
 from .regularizers import Regularizer
 
-Teacher = Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n c"]]  # the logits that a network is to give
+Teacher = Callable[[Tensor], Float[Tensor, "n c"]]  # the logits that a network is to give
 
 # The figures a batch adds to: Σ loss (without penalty), Σ penalty, correct images, images.
 FIGURES = 4
@@ -72,9 +72,7 @@ class Objective(nn.Module):
         summed = [loss.detach() * count, penalty.detach() * count, correct, torch.full_like(loss.detach(), count)]
         return loss + penalty, torch.stack(summed)
 
-    def _loss(
-        self, images: Float[Tensor, "n c h w"], logits: Float[Tensor, "n c"], labels: Int64[Tensor, " n"]
-    ) -> Float[Tensor, ""]:
+    def _loss(self, images: Tensor, logits: Float[Tensor, "n c"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
         if self._teacher is None:
             return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         with torch.no_grad():

@@ -139,14 +139,27 @@ def test_shrinking_meets_its_target_and_is_judged_against_chance(cli_here: Cli, 
 
 
 def test_one_class_is_told_from_the_rest_by_its_logit(cli_here: Cli, run: Path, tmp_path: Path) -> None:
-    proof = _done(cli_here("cut", run, "--classes", "7", "--out", tmp_path / "out", "--json"))["proof"]
+    given = ("--classes", "7", "--shrink", "0.2", "--strategy", "mean-activation")
+    proof = _done(cli_here("cut", run, *given, "--out", tmp_path / "out", "--json"))["proof"]["one_class"]
+    program = torch.export.load(tmp_path / "out" / "network.pt2").module()
     images, labels = _test_images(run)
     with torch.no_grad():
-        logits = load(run)(images)[:, 7]
-    mine = logits[labels == 7, None] > logits[labels != 7][None]
-    assert proof["one_class"]["area"] == pytest.approx(float(mine.double().mean()), abs=1e-3)
-    said = logits > proof["one_class"]["threshold"]
-    assert proof["one_class"]["recall"] == pytest.approx(100 * float(said[labels == 7].double().mean()), abs=0.01)
+        logits = {"run": load(run)(images)[:, 7], "cut": program(images)[:, 0]}
+    right = {}
+    for name, found in logits.items():
+        mine = found[labels == 7, None] > found[labels != 7][None]
+        assert proof[name]["area"] == pytest.approx(float(mine.double().mean()), abs=1e-3)
+        said = found > proof[name]["threshold"]
+        assert proof[name]["recall"]["percent"] == pytest.approx(100 * float(said[labels == 7].double().mean()))
+        low, high = proof[name]["recall"]["interval"]
+        assert low <= proof[name]["recall"]["percent"] <= high
+        right[name] = said == (labels == 7)
+    gained = right["cut"].double().mean() - right["run"].double().mean()
+    assert proof["cut_against_run"]["difference"] == pytest.approx(100 * float(gained))
+    called = logits["cut"][labels == 1] > proof["cut"]["threshold"]
+    assert proof["called"]["1"] == {"images": len(called), "called": int(called.sum())}
+    assert "7" not in proof["called"]
+    assert len(proof["random"]["random"]) == 5
 
 
 def test_modules_join_to_the_cut_of_the_union(cli_here: Cli, run: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_of_a_network_that_names_its_logits_the_program_gives_them_alone(tmp_pat
         assert _close(torch.export.load(tmp_path / "network.pt2").module()(images), module(images))
 
 
-@pytest.mark.parametrize("name", ["resnet20", "vit"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_pt2_gives_the_same_logits_for_any_batch(name: str, tmp_path: Path) -> None:
     module, head, size = decomposed(name)
     plain = plain_network(module, head)

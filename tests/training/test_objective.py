@@ -16,7 +16,7 @@ def _batch() -> tuple[Tensor, Tensor]:
 
 def _network(seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
 
 
 def test_with_a_teacher_its_logits_are_learned_whatever_the_labels() -> None:
@@ -25,8 +25,8 @@ def test_with_a_teacher_its_logits_are_learned_whatever_the_labels() -> None:
     loss, figures = Objective(module, teacher=teacher)(images, labels)
     wanted = 0.0
     for mine, its in zip(module(images).tolist(), teacher(images).tolist(), strict=True):
-        wanted += sum((a - sum(mine) / 3 - b + sum(its) / 3) ** 2 for a, b in zip(mine, its, strict=True))
-    assert loss.item() == pytest.approx(wanted / 15, rel=1e-5)
+        wanted += sum((a - sum(mine) / 4 - b + sum(its) / 4) ** 2 for a, b in zip(mine, its, strict=True))
+    assert loss.item() == pytest.approx(wanted / 20, rel=1e-5)
     assert figures[2] == (module(images).argmax(1) == labels).sum()
 
 
