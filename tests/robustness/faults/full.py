@@ -21,7 +21,7 @@ from tests.robustness.faults.harness import Place, leftovers, preload
 from tests.robustness.faults.scenarios import SCENARIOS, Scenario, alike
 
 _PAGE = 4096
-_NEWS = ("warning: ", "epoch ")
+_NEWS = ("warning: ", "epoch ", "Images: ")
 
 
 @contextmanager

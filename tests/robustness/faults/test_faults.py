@@ -72,6 +72,22 @@ def test_commands_at_once_share_a_cache_and_an_output(count: int, tmp_path: Path
     assert done.stdout.splitlines()[-1] == f"{count} commands at once: {count} outputs, 0 problems"
 
 
+def test_a_disk_that_fills_up_leaves_nothing_half() -> None:
+    mounts = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*mounts, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode:
+        pytest.skip("may not mount a small disk here")
+    done = subprocess.run(
+        [*mounts, sys.executable, "-m", "tests.robustness.faults.full", "--sizes", "2", "--only", "run"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "2 full disks, 0 problems"
+
+
 def limited(size: int) -> Callable[[], None]:
     """For a child process: no file may grow beyond ``size`` bytes, as if the disk were full there."""
 
