@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..networks.inference import prepare
 
-ROUNDS = 15  # of which the median counts
+ROUNDS = 15  # of which the fastest counts
 BATCHES = (1, 64)
 
 
@@ -42,7 +42,7 @@ def cost_of(module: nn.Module, example: Tensor) -> Cost:
 
 
 def latencies(modules: Mapping[str, nn.Module], example: Tensor) -> dict[str, dict[str, float]]:
-    """Milliseconds of a pass of each module on the CPU, by batch size: medians of passes that take turns in one run.
+    """Milliseconds of a pass of each module on the CPU, by batch size: the least of passes that take turns in one run.
 
     Batch norms are folded and memory is channels-last, as ddeep runs any network.
     """
@@ -50,19 +50,24 @@ def latencies(modules: Mapping[str, nn.Module], example: Tensor) -> dict[str, di
     found: dict[str, dict[str, float]] = {name: {} for name in modules}
     for batch in BATCHES:
         images = example[:1].expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        for name, seconds in median_seconds(ready, images).items():
+        for name, seconds in least_seconds(ready, images).items():
             found[name][str(batch)] = 1e3 * seconds
     return found
 
 
-def median_seconds(modules: Mapping[str, nn.Module], images: Tensor, rounds: int = ROUNDS) -> dict[str, float]:
-    """Seconds of one forward pass of each module, the median of ``rounds`` in which they take turns."""
-    taken: dict[str, list[float]] = {name: [] for name in modules}
+def least_seconds(modules: Mapping[str, nn.Module], images: Tensor, rounds: int = ROUNDS) -> dict[str, float]:
+    """Seconds of one forward pass of each module, the least of ``rounds`` in which they take turns.
+
+    What takes longer than that is other work of the machine. A median is no help against it: where the turns and the
+    time slices of a busy machine are of like length, one module is interrupted in nearly every round, the other never.
+    """
+    found = dict.fromkeys(modules, float("inf"))
     with torch.inference_mode():
         for number in range(rounds + 2):
             for name, module in modules.items():
                 start = time.perf_counter()
                 module(images)
+                taken = time.perf_counter() - start
                 if number >= 2:  # the first ones choose kernels and warm caches
-                    taken[name].append(time.perf_counter() - start)
-    return {name: sorted(times)[len(times) // 2] for name, times in taken.items()}
+                    found[name] = min(found[name], taken)
+    return found

@@ -12,7 +12,7 @@ from ..data.preprocessing import Preprocessing
 from ..networks.copies import copy_of
 from ..networks.head import Head, get_head
 from ..networks.logits import read_logits
-from .cost import median_seconds
+from .cost import least_seconds
 
 HeadLayout = Literal["dense", "gathered"]
 
@@ -70,13 +70,13 @@ class FromPixels(nn.Module):
 
 
 def measure_head(weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"], batch: int = 64) -> dict[str, Any]:
-    """Bytes and seconds a batch (median, one thread's share of this machine) of both layouts, and the ``chosen`` one.
+    """Bytes and seconds a batch (the least of several) on this machine of both layouts, and the ``chosen`` one.
 
     The faster one is chosen, and the smaller where neither is faster by a tenth.
     """
     dense, gathered = _linear(weight, bias).eval(), GatheredLinear(weight, bias).eval()
     responses = torch.randn(batch, weight.shape[1], generator=torch.Generator().manual_seed(0))
-    seconds = median_seconds({"dense": dense, "gathered": gathered}, responses)
+    seconds = least_seconds({"dense": dense, "gathered": gathered}, responses)
     sizes = {"dense": _bytes(dense), "gathered": _bytes(gathered)}
     close = abs(seconds["dense"] - seconds["gathered"]) <= 0.1 * max(seconds.values())
     by = sizes if close else seconds
