@@ -100,10 +100,15 @@ def scale(values: Sequence[float], most: int = 5) -> Scale:
 
 
 def few(place: Place, most: int = 6) -> list[str]:
-    """The strategies whose curves are worth a look first: the most accurate of each k, then by their mean over all."""
+    """The strategies whose curves are worth a look first: the most accurate of each k, then by their mean over all.
+
+    Without those far below the others, which would leave no room on the scale for the differences of these.
+    """
     firsts = [place.at(k)[0]["strategy"] for k in place.ks]
     found: dict[str, list[float]] = {}
     for row in place.rows:
         found.setdefault(row["strategy"], []).append(accuracy(row))
-    by_mean = sorted(found, key=lambda name: -sum(found[name]) / len(found[name]))
-    return list(dict.fromkeys([*firsts, *by_mean]))[:most]
+    means = {name: sum(accuracies) / len(accuracies) for name, accuracies in found.items()}
+    fence = _fence(list(means.values()))
+    near = sorted((name for name in means if means[name] >= fence), key=lambda name: -means[name])
+    return list(dict.fromkeys([*firsts, *near]))[:most]

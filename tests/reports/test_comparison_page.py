@@ -166,9 +166,9 @@ def test_silent_offline_and_never_wider_than_the_window(
     assert all(figure.size["width"] > 200 and figure.size["height"] > 100 for figure in figures)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation(browser: Any, comparison_page: Path, scheme: str) -> None:
-    open_page(browser, comparison_page, scheme=scheme)
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
+def test_axe_finds_no_violation(browser: Any, comparison_page: Path, width: int, scheme: str) -> None:
+    open_page(browser, comparison_page, width, scheme)
     found = violations(browser)
     assert found == [], found
 
@@ -214,7 +214,11 @@ def test_curves_of_the_chosen_few(browser: Any, comparison_page: Path) -> None:
     open_page(browser, comparison_page)
     boxes = css(browser, ".choices input")
     chosen = [box.get_attribute("value") for box in boxes if box.is_selected()]
-    assert len(css(browser, "svg.few polyline")) == len(chosen) == 4
+    left_out = [box for box in boxes if not box.is_selected()]
+    assert len(css(browser, "svg.few polyline")) == len(chosen) == 3
+    assert [box.get_attribute("value") for box in left_out] == ["random"]  # far below: a press away
+    press(browser, left_out[0])
+    assert len(css(browser, "svg.few polyline")) == 4
     press(browser, boxes[0])
     assert len(css(browser, "svg.few polyline")) == 3
     assert boxes[0].get_attribute("value") not in one(browser, "svg.few").get_attribute("aria-label")
