@@ -26,7 +26,7 @@ def cache_root() -> Path:
     """
     chosen = os.environ.get("DDEEP_CACHE")
     root = Path(chosen) if chosen else user_cache_path("ddeep")
-    if os.access(root, os.F_OK) and not os.access(root, os.R_OK | os.X_OK):
+    if root.is_dir() and not os.access(root, os.R_OK | os.X_OK):
         raise CacheError(f"The cache, {root}, may not be read. {_OF_ANOTHER}")
     return root
 
