@@ -1,12 +1,17 @@
 """Cut networks of the paper's checkpoint against Torch-Pruning's magnitude and Taylor importances, at equal cost.
 
-    python studies/cuts.py RUN cat,dog OUT.json
+    python -m studies.cuts RUN cat,dog OUT.json --seeds 3 --rates 0.0005,0.001,0.002
 
 RUN is a run of resnet20 on CIFAR-10. Every network starts from the same weights and is pruned to the same share of the
 multiply-adds. All are then made good in the same way, on the train images of the kept classes: convolutions that lost
-inputs are refitted by least squares, batch norms matched, and the dense network's logits learned for an epoch. Nothing
-is chosen on the test split. Torch-Pruning (pip install torch-pruning) prunes what it can: all groups of coupled
-channels but the logits.
+inputs are refitted by least squares, batch norms matched, and the dense network's logits learned for an epoch. Where
+there are several ``--rates``, each method gets the one that is best on a fifth of those images, which its epoch then
+leaves out; of equally good ones the first. Nothing is chosen on the test split. A seed draws the images that a network
+is made good with, those of Torch-Pruning's gradients, the order of the epoch and, for random cuts, the filters.
+
+ddeep and the random cuts remove filters of inner layers. Torch-Pruning (pip install torch-pruning) prunes what it can,
+all groups of coupled channels but the logits, residual streams among them; with ``--inner`` it has two rows more, in
+which it prunes inner layers alone.
 """
 
 from __future__ import annotations
@@ -14,17 +19,19 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 import torch_pruning as tp
-from torch import nn
+from torch import Tensor, nn
 
-from ddeep.data.images import part_of
+from ddeep.data.images import Images, part_of
 from ddeep.data.loader import Loader
 from ddeep.experiments._shrink import (
     filters_to_remove,
@@ -39,24 +46,36 @@ from ddeep.exports.batch_norms import match_batch_norms
 from ddeep.exports.cost import cost_of
 from ddeep.exports.cut import Channels
 from ddeep.exports.plain import plain_network
-from ddeep.exports.plan import CutPlan
+from ddeep.exports.plan import CutPlan, inner_layers
 from ddeep.exports.reconstruct import reconstruct
-from ddeep.exports.shrink import STEPS
-from ddeep.heads.paired import compare_paired
+from ddeep.exports.shrink import STEPS, least_at_random
 from ddeep.networks.head import get_head
 
 SHARE = 0.5
+GRADIENT_IMAGES = 1024  # of Torch-Pruning's Taylor importance
+RESAMPLES = 10_000
+
+Method = Callable[[int], nn.Module]
 
 
-def by_ddeep(whole: Whole, strategy: str, seed: int) -> nn.Module:
-    """``ddeep cut --flops 0.5``."""
-    config = CutConfig(classes=whole.classes, flops=SHARE, strategy=strategy)
-    plan = CutPlan.exact(whole.module, whole.head, whole.outputs)
-    zeroed = filters_to_remove(whole, plan, inner_importances(whole, strategy, seed), config)
-    return shrunk(whole, replace(plan, zeroed=zeroed), seed)
+def by_ddeep(whole: Whole, strategy: str) -> tuple[Method, Method]:
+    """``ddeep cut --flops 0.5``, and cuts of the same size, filter for filter of every layer, drawn at random."""
+
+    @cache
+    def plan() -> CutPlan:
+        exact = CutPlan.exact(whole.module, whole.head, whole.outputs)
+        config = CutConfig(classes=whole.classes, flops=SHARE, strategy=strategy)
+        return replace(exact, zeroed=filters_to_remove(whole, exact, inner_importances(whole, strategy, 0), config))
+
+    def at_random(seed: int) -> nn.Module:
+        sizes = inner_layers(whole.module, whole.head, whole.subject.example)
+        draw = torch.Generator().manual_seed(seed)
+        return shrunk(whole, replace(plan(), zeroed=least_at_random(plan().zeroed, sizes, draw)), seed)
+
+    return (lambda seed: shrunk(whole, plan(), seed)), at_random
 
 
-def by_torch_pruning(whole: Whole, importance: Callable[[], Any], gradients: bool, seed: int) -> nn.Module:
+def by_torch_pruning(whole: Whole, importance: Callable[[], Any], *, gradients: bool, inner: bool) -> Method:
     """The network with its full head for the kept classes, all channels pruned alike until the cost is met."""
     start = plain_network(whole.subject.network.module, whole.head)
     head = get_head(start, whole.head)
@@ -65,17 +84,19 @@ def by_torch_pruning(whole: Whole, importance: Callable[[], Any], gradients: boo
     head.out_features = len(kept)
     example = whole.subject.example
     most = SHARE * cost_of(whole.module, example).multiply_adds
+    within = inner_layers(whole.module, whole.head, example)
 
-    def pruned(ratio: float) -> nn.Module:
+    def pruned(ratio: float, slopes: Mapping[str, Tensor]) -> nn.Module:
         module = copy.deepcopy(start)
-        if gradients:
-            images = whole.images("train")
-            drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:1024]
-            some = part_of(images, drawn, images.labels[drawn], images.classes)
-            batch = next(iter(Loader(some, whole.subject.network.needed_preprocessing(), 1024, "cpu")))
-            F.cross_entropy(module(batch.images), batch.labels).backward()
+        for name, parameter in module.named_parameters():
+            parameter.grad = slopes.get(name)
         _number_channels(module)
         ignored = [get_head(module, whole.head)]
+        if inner:
+            ends = {name.replace("relu1", "conv1") for name in within}  # the convolutions of the layers that ddeep cuts
+            convolutions = {name: part for name, part in module.named_modules() if isinstance(part, nn.Conv2d)}
+            assert ends <= set(convolutions)
+            ignored += [part for name, part in convolutions.items() if name not in ends]
         pruner = tp.pruner.BasePruner(
             module, example[:1], importance=importance(), pruning_ratio=ratio, ignored_layers=ignored
         )
@@ -83,18 +104,37 @@ def by_torch_pruning(whole: Whole, importance: Callable[[], Any], gradients: boo
         module.zero_grad(set_to_none=True)
         return module
 
-    low, high = 0.0, 0.9
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        fits = cost_of(pruned(middle), example).multiply_adds <= most
-        low, high = (low, middle) if fits else (middle, high)
-    module = pruned(high)
-    left = _left(module, start)
-    lost = [name for name in left if isinstance(part := module.get_submodule(name), nn.Conv2d) and part.in_channels > 3]
-    batches = list(some_images(whole, seed))
-    reconstruct(start, module, left, lost, batches)
-    match_batch_norms(start, module, left, batches)
-    return module
+    def made(seed: int) -> nn.Module:
+        slopes = _gradients(whole, start, seed) if gradients else {}
+        low, high = 0.0, 0.95
+        for _ in range(STEPS):
+            middle = (low + high) / 2
+            fits = cost_of(pruned(middle, slopes), example).multiply_adds <= most
+            low, high = (low, middle) if fits else (middle, high)
+        module = pruned(high, slopes)
+        left = _left(module, start)
+        parts = {name: module.get_submodule(name) for name in left}
+        lost = [
+            name
+            for name, part in parts.items()
+            if isinstance(part, nn.Conv2d) and part.in_channels < start.get_submodule(name).in_channels
+        ]
+        batches = list(some_images(whole, seed))
+        reconstruct(start, module, left, lost, batches)
+        match_batch_norms(start, module, left, batches)
+        return module
+
+    return made
+
+
+def _gradients(whole: Whole, start: nn.Module, seed: int) -> dict[str, Tensor]:
+    """Of the mean cross-entropy of some train images, by parameter."""
+    images, module = whole.images("train"), copy.deepcopy(start)
+    drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:GRADIENT_IMAGES]
+    some = part_of(images, drawn, images.labels[drawn], images.classes)
+    batch = next(iter(Loader(some, whole.subject.network.needed_preprocessing(), GRADIENT_IMAGES, "cpu")))
+    F.cross_entropy(module(batch.images), batch.labels).backward()
+    return {name: parameter.grad for name, parameter in module.named_parameters() if parameter.grad is not None}
 
 
 def _number_channels(module: nn.Module) -> None:
@@ -117,6 +157,49 @@ def _left(module: nn.Module, start: nn.Module) -> dict[str, Channels]:
     return found
 
 
+def best_rate(whole: Whole, module: nn.Module, rates: list[float], epochs: int) -> tuple[float, dict[str, float]]:
+    """The learning rate that serves ``module`` best, and what each leads to: percent of a fifth of the train images.
+
+    The network itself has seen that fifth, pictures without labels; the epoch has not.
+    """
+    if len(rates) == 1:
+        return rates[0], {}
+    images = whole.subject.images["train"]
+    of_kept = torch.isin(images.labels, torch.tensor(whole.outputs)).nonzero()[:, 0]
+    order = of_kept[torch.randperm(len(of_kept), generator=torch.Generator().manual_seed(0))]
+    held, rest = (_with_train(whole, images, part) for part in (order[: len(order) // 5], order[len(order) // 5 :]))
+    found = {}
+    for rate in rates:
+        tried = copy.deepcopy(module)
+        fine_tune(rest, tried, CutConfig(classes=whole.classes, epochs=epochs, lr=rate), None)
+        found[str(rate)] = 100 * float(_right(tried, held.images("train"), held).double().mean())
+    return max(rates, key=lambda rate: found[str(rate)]), found
+
+
+def _with_train(whole: Whole, images: Images, indices: Tensor) -> Whole:
+    part = part_of(images, indices, images.labels[indices], images.classes)
+    return replace(whole, subject=replace(whole.subject, images={**whole.subject.images, "train": part}))
+
+
+def _right(module: nn.Module, images: Images, whole: Whole) -> Tensor:
+    return logits_of(module, images, whole).argmax(1) == images.labels
+
+
+def against(mine: Tensor, other: Tensor) -> dict[str, Any]:
+    """Points between two methods' mean accuracy, their networks' hits ``(seeds, images)``, with a 95 % interval.
+
+    Images are drawn anew, the same for both; networks are not, so that what a seed changes is not in it.
+    """
+    difference = 100 * (mine.double().mean(0) - other.double().mean(0))
+    draw = torch.Generator().manual_seed(0)
+    drawn = torch.randint(0, len(difference), (RESAMPLES, len(difference)), generator=draw)
+    means = torch.stack([difference[row].mean() for row in drawn])
+    return {
+        "points": float(difference.mean()),
+        "interval": means.quantile(torch.tensor([0.025, 0.975]).double()).tolist(),
+    }
+
+
 def main() -> None:
     """Write the table as JSON, and print its rows as they come."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -126,40 +209,52 @@ def main() -> None:
     parser.add_argument("--strategy", default="taylor")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--rates", default="0.001")
+    parser.add_argument("--inner", action="store_true")
     parser.add_argument("--data-dir", type=Path)
     given = parser.parse_args()
     whole = open_whole(given.run, CutConfig(classes=tuple(given.classes.split(",")), data_dir=given.data_dir))
-    images = whole.images("test")
+    images, rates = whole.images("test"), [float(rate) for rate in given.rates.split(",")]
     full = logits_of(whole.subject.network.module, images, whole)[:, list(whole.outputs)].argmax(1) == images.labels
     magnitude, taylor = tp.importance.GroupMagnitudeImportance, tp.importance.GroupTaylorImportance
-    methods: dict[str, Callable[[int], nn.Module]] = {
-        f"ddeep {given.strategy}": lambda seed: by_ddeep(whole, given.strategy, seed),
-        "Torch-Pruning magnitude": lambda seed: by_torch_pruning(whole, magnitude, False, seed),
-        "Torch-Pruning Taylor": lambda seed: by_torch_pruning(whole, taylor, True, seed),
+    ours, at_random = by_ddeep(whole, given.strategy)
+    methods: dict[str, Method] = {
+        f"ddeep {given.strategy}": ours,
+        "Torch-Pruning magnitude": by_torch_pruning(whole, magnitude, gradients=False, inner=False),
+        "Torch-Pruning Taylor": by_torch_pruning(whole, taylor, gradients=True, inner=False),
+        "random": at_random,
     }
+    if given.inner:
+        methods["Torch-Pruning magnitude, inner"] = by_torch_pruning(whole, magnitude, gradients=False, inner=True)
+        methods["Torch-Pruning Taylor, inner"] = by_torch_pruning(whole, taylor, gradients=True, inner=True)
     rows: list[dict[str, Any]] = []
+    hits: dict[str, Tensor] = {}
     for name, make in methods.items():
-        for seed in range(given.seeds):
-            module = make(seed)
-            before = logits_of(module, images, whole).argmax(1) == images.labels
-            fine_tune(whole, module, CutConfig(classes=whole.classes, epochs=given.epochs, seed=seed), None)
-            after = logits_of(module, images, whole).argmax(1) == images.labels
-            cost = cost_of(module, whole.subject.example)
-            rows.append(
-                {
-                    "method": name,
-                    "seed": seed,
-                    **cost.shares(cost_of(whole.module, whole.subject.example)),
-                    "full_percent": 100 * float(full.float().mean()),
-                    "percent_before_training": 100 * float(before.float().mean()),
-                    "percent": 100 * float(after.float().mean()),
-                    "against_full": compare_paired(after, full)._asdict(),
-                }
-            )
-            print(json.dumps(rows[-1]), flush=True)
-    given.out.write_text(
-        json.dumps({"classes": whole.classes, "share": SHARE, "epochs": given.epochs, "rows": rows}, indent=2) + "\n"
-    )
+        started = time.monotonic()
+        networks = [make(seed) for seed in range(given.seeds)]
+        before = torch.stack([_right(module, images, whole) for module in networks])
+        rate, tried = best_rate(whole, networks[0], rates, given.epochs)
+        for seed, module in enumerate(networks):
+            fine_tune(whole, module, CutConfig(classes=whole.classes, epochs=given.epochs, lr=rate, seed=seed), None)
+        hits[name] = torch.stack([_right(module, images, whole) for module in networks])
+        costs = [cost_of(module, whole.subject.example) for module in networks]
+        rows.append(
+            {
+                "method": name,
+                "shares": [cost.shares(cost_of(whole.module, whole.subject.example)) for cost in costs],
+                "rate": rate,
+                "held_out_percent_by_rate": tried,
+                "percent_before_training": (100 * before.double().mean(1)).tolist(),
+                "percent": (100 * hits[name].double().mean(1)).tolist(),
+                "against_full": against(hits[name], full[None]),
+                "ours_against_it": against(hits[f"ddeep {given.strategy}"], hits[name]),
+                "seconds": time.monotonic() - started,
+            }
+        )
+        print(json.dumps(rows[-1]), flush=True)
+        facts = {"classes": whole.classes, "share": SHARE, "epochs": given.epochs, "images": len(images)}
+        document = facts | {"full_percent": 100 * float(full.double().mean()), "rows": rows}
+        given.out.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

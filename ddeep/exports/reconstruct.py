@@ -7,14 +7,16 @@ The least-squares reconstruction of He, Zhang & Sun, Channel pruning for acceler
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ..networks.hooks import forward_hooks
+from ..networks.layer import INPUT
 from .cut import Channels
 
 POSITIONS = 16  # of every image and layer that are compared
@@ -76,20 +78,33 @@ def _inputs(small: nn.Module, name: str, images: Tensor, number: int) -> Float[T
     """Rows of what the layer reads, patch by patch, at the same positions; with ones for its bias."""
     found: list[Tensor] = []
 
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
-        if isinstance(module, nn.Conv2d):
-            assert not isinstance(module.padding, str)
-            padded = inputs[0]
-            patches = F.unfold(padded, module.kernel_size, module.dilation, module.padding, module.stride)
-            rows = patches.transpose(1, 2)
-        else:
-            rows = _tokens(inputs[0])
-        found.append(_drawn(rows, number).double())
+    def hook(module: nn.Module, _inputs: tuple[Tensor, ...], given: Tensor) -> None:
+        rows = _patches(module, given, number) if isinstance(module, nn.Conv2d) else _drawn(_tokens(given), number)
+        found.append(rows.double())
+        raise _Read
 
-    with forward_hooks(small, {name: hook}):
+    with forward_hooks(small, {name + INPUT: hook}), suppress(_Read):
         small(images)
     ones = [torch.ones(len(found[0]), 1, dtype=torch.float64)] * (small.get_submodule(name).bias is not None)
     return torch.cat([found[0], *ones], 1)
+
+
+class _Read(Exception):  # noqa: N818 - a jump out of the forward pass, not an error
+    """What the layer reads is known; what it and all behind it give is not asked for."""
+
+
+def _patches(module: nn.Conv2d, given: Float[Tensor, "n c h w"], number: int) -> Float[Tensor, "p x"]:
+    """What a convolution reads at the drawn positions: of ``F.unfold``'s columns those alone."""
+    assert not isinstance(module.padding, str)
+    down, across = module.padding
+    patches = F.pad(given, (across, across, down, down))
+    sizes = zip((2, 3), module.kernel_size, module.dilation, module.stride, strict=True)
+    for axis, size, dilation, stride in sizes:
+        patches = patches.unfold(axis, (size - 1) * dilation + 1, stride)[..., ::dilation]
+    high, wide = patches.shape[2:4]
+    chosen = _chosen(len(given), high * wide, number)
+    rows = patches[torch.arange(len(given))[:, None], :, chosen // wide, chosen % wide]
+    return rows.flatten(2).flatten(0, 1)
 
 
 def _tokens(values: Tensor) -> Float[Tensor, "n t k"]:
@@ -97,8 +112,12 @@ def _tokens(values: Tensor) -> Float[Tensor, "n t k"]:
 
 
 def _drawn(rows: Float[Tensor, "n t k"], number: int) -> Float[Tensor, "p k"]:
-    """Some positions of every image, the same ones for the same shape and batch ``number``."""
-    images, positions, _ = rows.shape
-    draw = torch.Generator().manual_seed(number)
-    chosen = torch.randint(0, positions, (images, min(POSITIONS, positions)), generator=draw)
+    """Some positions of every image."""
+    chosen = _chosen(len(rows), rows.shape[1], number)
     return rows.gather(1, chosen[..., None].expand(-1, -1, rows.shape[2])).flatten(0, 1)
+
+
+def _chosen(images: int, positions: int, number: int) -> Int64[Tensor, "n t"]:
+    """Which positions of every image: the same ones for the same numbers and batch ``number``."""
+    draw = torch.Generator().manual_seed(number)
+    return torch.randint(0, positions, (images, min(POSITIONS, positions)), generator=draw)
