@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +20,8 @@ from ..errors import ConfigError
 from ..files.atomic import written_whole
 from ..files.json import json_text
 from ..files.tensors import write_tensors
+from ..networks.hooks import forward_hooks
+from ..networks.layer import INPUT
 from ..networks.logits import read_logits
 
 Format = Literal["safetensors", "pt2", "onnx"]
@@ -84,13 +89,20 @@ def _giving_logits(module: nn.Module, example: Tensor) -> nn.Module:
 
 
 def check_onnx(opset: int = OPSET) -> None:
-    """Raise ConfigError where ONNX cannot be written or run here, or ``opset`` is too old."""
+    """Raise ConfigError where ONNX cannot be written or run here, or ``opset`` is too old or not known."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise ConfigError(f"ONNX needs {', '.join(missing)}: pip install 'ddeep[onnx]'")
     if opset < OLDEST_OPSET:
         raise ConfigError(
             f"Opset {opset} is too old: torch writes {OLDEST_OPSET} and newer. Leave --opset out for {OPSET}."
+        )
+    from onnx.defs import onnx_opset_version
+
+    if opset > onnx_opset_version():
+        raise ConfigError(
+            f"There is no opset {opset}: the newest that the installed onnx knows is {onnx_opset_version()}. Leave "
+            f"--opset out for {OPSET}."
         )
 
 
@@ -117,25 +129,78 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def _exported(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    batch = torch.export.Dim("batch")
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            return torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
+        with _quiet():
+            return _traced(module, example)
     except Exception as error:  # of any kind, from deep inside torch
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
-            f"torch.export cannot trace {type(module).__name__}: {reason[:200]} Export its weights: --to safetensors."
+            f"torch.export cannot trace {type(module).__name__}{_where(module, example)}: {reason[:200]} Export its "
+            "weights: --to safetensors."
         ) from error
 
 
+def _traced(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    with torch.no_grad():
+        batch = torch.export.Dim("batch")
+        return torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
+
+
+def _where(module: nn.Module, example: Tensor) -> str:
+    """The submodule in which tracing ends, from tracing once more."""
+    inside: list[str] = []
+
+    def enter(name: str, kind: str, *_: Any) -> None:
+        inside.append(f" in {name} ({kind})")
+
+    def leave(*_: Any) -> None:
+        inside.pop()
+
+    hooks: dict[str, Callable[..., None]] = {}
+    for name, part in module.named_modules():
+        if name:
+            hooks |= {name + INPUT: partial(enter, name, type(part).__name__), name: leave}
+    with _quiet(), suppress(Exception), forward_hooks(module, hooks):
+        _traced(module, example)
+    return inside[-1] if inside else ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """While the block runs torch warns of nothing, logs nothing and prints no graphs: what it raises says enough."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 def _write_onnx(program: torch.export.ExportedProgram, place: Path, facts: Mapping[str, Any], opset: int) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = torch.onnx.export(
-            program, input_names=["images"], output_names=["logits"], opset_version=opset, dynamo=True, verbose=False
-        )
+    try:
+        with _quiet():
+            made = torch.onnx.export(
+                program,
+                input_names=["images"],
+                output_names=["logits"],
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # of any kind: an operation that ONNX has not, for one
+        last = str(error.__cause__ or error).strip().splitlines()
+        raise ConfigError(
+            f"torch cannot write this network as ONNX: {(last or [type(error).__name__])[0][:200]} Export its program, "
+            "--to pt2, or its weights, --to safetensors."
+        ) from error
     assert made is not None
+    written = made.model.opset_imports[""]
+    if written != opset:  # what cannot be brought to an opset is left at another, with a line in a log
+        raise ConfigError(
+            f"This network cannot be written with opset {opset}: it stays at {written}. Leave --opset out for {OPSET}."
+        )
     made.model.metadata_props[FACTS] = json_text(facts)
     made.save(place, external_data=False)
 

@@ -190,10 +190,33 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_traced_is_named_and_leaves_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot trace _Forked"):
-        write_network(_Forked(), torch.ones(2, 3, 8, 8), tmp_path / "network.pt2", "pt2", FACTS)
+@pytest.mark.parametrize("kind", ["pt2", pytest.param("onnx", marks=with_onnx)])
+def test_what_cannot_be_traced_is_named_and_leaves_no_file(
+    kind: formats.Format, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The submodule, too; and torch prints none of its graphs."""
+    inner = nn.Sequential(nn.Identity(), nn.Sequential(_Forked(), nn.Identity()))
+    with pytest.raises(ConfigError, match=r"cannot trace Sequential in 1\.0 \(_Forked\): "):
+        write_network(inner, torch.ones(2, 3, 8, 8), tmp_path / f"network.{kind}", kind, FACTS)
+    with pytest.raises(ConfigError, match=r"cannot trace _Forked: "):
+        write_network(_Forked(), torch.ones(2, 3, 8, 8), tmp_path / f"network.{kind}", kind, FACTS)
     assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
+
+
+class _Eigenvalues(nn.Module):
+    """An operation that ONNX has not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.eigvalsh(x[:, 0])
+
+
+@with_onnx
+def test_what_onnx_has_not_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match=r"cannot write this network as ONNX: .*linalg_eigh.* --to pt2"):
+        write_network(_Eigenvalues(), torch.rand(2, 3, 8, 8), tmp_path / "network.onnx", "onnx", FACTS)
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_file_whose_logits_differ_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,3 +237,29 @@ def test_an_old_opset_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "find_spec", lambda _name: True)
     with pytest.raises(ConfigError, match="Opset 12 is too old: torch writes 18 and newer"):
         formats.check_onnx(12)
+
+
+@with_onnx
+def test_an_opset_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"There is no opset 999: the newest that the installed onnx knows is \d\d\."):
+        formats.check_onnx(999)
+
+
+@with_onnx
+def test_the_file_has_the_opset_asked_for(tmp_path: Path) -> None:
+    import onnx
+
+    for opset in (formats.OLDEST_OPSET, formats.OPSET):
+        path = tmp_path / f"{opset}.onnx"
+        write_network(toy(), torch.rand(2, 3, 8, 8), path, "onnx", FACTS, opset)
+        assert [one.version for one in onnx.load(path).opset_import if not one.domain] == [opset]
+
+
+@with_onnx
+def test_where_an_opset_cannot_be_had_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the exporter cannot convert it leaves as it was, and says so in a log alone."""
+    honest = torch.onnx.export
+    monkeypatch.setattr(torch.onnx, "export", lambda *given, **named: honest(*given, **{**named, "opset_version": 20}))
+    with pytest.raises(ConfigError, match="cannot be written with opset 21: it stays at 20"):
+        write_network(toy(), torch.rand(2, 3, 8, 8), tmp_path / "network.onnx", "onnx", FACTS, 21)
+    assert not list(tmp_path.iterdir())
