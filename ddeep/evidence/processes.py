@@ -136,7 +136,7 @@ def union(rows: Tensor, device: torch.device) -> Tensor:
 
 
 def collect_rows(seen: Tensor, rows: Tensor, path: Path, device: torch.device) -> None:
-    """Bring the rows that each process has ``seen`` into rank 0's ``rows``; both are mapped from the process's ``path``.
+    """Bring the rows that each process has ``seen`` into rank 0's ``rows``, which are mapped from ``path`` in each.
 
     A process of the same machine that sees rank 0's very file writes into it. Of one elsewhere whose file rank 0 sees,
     on a file system that they share, rank 0 reads them there. From any other they are sent, a part at a time.
@@ -159,7 +159,7 @@ def collect_rows(seen: Tensor, rows: Tensor, path: Path, device: torch.device) -
     if rank() > 0:
         return
     for source, offer in enumerate(offers):
-        waiting = offer.count if offer is not None and not read[0][source] else 0
+        waiting = offer.number if offer is not None and not read[0][source] else 0
         for start in range(0, waiting, ROWS_AT_ONCE):
             size = min(ROWS_AT_ONCE, waiting - start)
             indices = torch.empty(size, dtype=torch.int64, device=device)
@@ -170,14 +170,14 @@ def collect_rows(seen: Tensor, rows: Tensor, path: Path, device: torch.device) -
 
 
 class _Kept(NamedTuple):
-    """A process's own file of rows, on its disk by now: ``count`` of them, those of ``seen`` (as bits).
+    """A process's own file of rows, on its disk by now: ``number`` of them, those of ``seen`` (as bits).
 
     Beside it lies a file with the text ``mark``: who reads that there has found the very file.
     """
 
     path: str
     mark: str
-    count: int
+    number: int
     seen: bytes
 
 
