@@ -96,7 +96,7 @@ def test_the_metadata_is_whole(metadata: Message) -> None:
     addresses = dict(line.split(", ") for line in metadata.get_all("Project-URL", []))
     assert addresses.keys() == {"Changelog", "Documentation", "Issues", "Source"}
     assert all(address.startswith(HOME) for address in addresses.values())
-    assert {"docs", "notebook", "onnx", "test"} <= set(metadata.get_all("Provides-Extra", []))
+    assert {"docs", "hf", "notebook", "onnx", "ray", "serve", "test"} == set(metadata.get_all("Provides-Extra", []))
 
 
 def test_the_readme_reads_as_well_elsewhere(metadata: Message) -> None:

@@ -16,6 +16,7 @@ import pytest
 from ddeep.errors import ConfigError
 from ddeep.registry.scaffold import Kind, bounds, write_plugin
 from tests.support.helpers import Distributions, Outcome
+from tests.support.paths import ROOT
 
 KINDS = get_args(Kind)
 Cli = Callable[..., Outcome]
@@ -99,6 +100,8 @@ def test_new_packages_can_be_published(tmp_path: Path) -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
     assert subprocess.run(check, capture_output=True).returncode == 0
     assert "${{ matrix.python }}" in workflow.read_text()
+    supported = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+    assert f'python: ["{supported[0]}", "{supported[-1]}"]' in workflow.read_text()
 
 
 @pytest.mark.parametrize("name", ["Mine", "my mine", "../mine", "ddeep", "mine-", ""])
