@@ -99,6 +99,12 @@ def test_the_metadata_is_whole(metadata: Message) -> None:
     assert {"docs", "hf", "notebook", "onnx", "ray", "serve", "test"} == set(metadata.get_all("Provides-Extra", []))
 
 
+def test_the_extras_are_listed_for_a_newcomer(metadata: Message) -> None:
+    page = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `([a-z]+)` \|", page.partition("| extra |")[2].partition("\n\n")[0], re.MULTILINE))
+    assert listed == set(metadata.get_all("Provides-Extra", [])) - {"docs", "test"}  # those of the project itself
+
+
 def test_the_readme_reads_as_well_elsewhere(metadata: Message) -> None:
     text = metadata.get_payload()
     assert isinstance(text, str)
