@@ -71,7 +71,7 @@ def test_new_says_what_it_wrote_and_what_to_do(cli_here: Cli, tmp_path: Path) ->
         "Wrote ddeep-mine: .github/workflows/tests.yml, LICENSE, README.md, ddeep_mine.py, pyproject.toml, "
         "tests/test_contract.py, tests/test_metric.py\n",
     )
-    assert "pip install --editable ./ddeep-mine" in done.err
+    assert "pip install --editable './ddeep-mine[test]'" in done.err
     assert 'name = "ddeep-mine"' in (tmp_path / "ddeep-mine" / "pyproject.toml").read_text()
     again = cli_here("plugins", "new", "ddeep-mine")
     assert again == Outcome(1, "", "error: ddeep-mine exists. Choose another name, or remove it.\n")
