@@ -56,7 +56,7 @@ def costs(rows: Rows) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.19 * len(ratios) + 1.1), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=(len(added), len(saved)))
     _bars(above, added, BLUE, "Time added (the tick: the most)")
-    _bars(below, saved, ORANGE, "Times as fast, or as little memory (the tick: the least)")
+    _bars(below, saved, ORANGE, "Times as fast or as small (the tick: the least)")
     return figure
 
 
