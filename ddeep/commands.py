@@ -60,7 +60,7 @@ class Comparison(Tabular):
 
     def _repr_html_(self) -> str:
         """The table, and the figures below it."""
-        plots = (b64encode(as_png(plot)).decode() for plot in draw(self.document))
+        plots = (b64encode(as_png(plot, colours=256)).decode() for plot in draw(self.document))
         return super()._repr_html_() + "".join(f'<img src="data:image/png;base64,{plot}">' for plot in plots)
 
     def save(self, out: Path | str) -> Path:

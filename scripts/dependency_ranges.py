@@ -12,6 +12,7 @@ exit 1 if anything did, or was not there to be tried. Without words it tries bot
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,12 @@ def requirements() -> list[str]:
     return [line for line in wanted if line.split(">")[0].strip() not in KEPT]
 
 
+def direct(pinned: list[str]) -> list[str]:
+    """Those of ``name==version`` that ddeep itself asks for."""
+    names = {re.split("[>[]", line)[0].strip().lower() for line in requirements()} | {*KEPT}
+    return [line for line in pinned if "==" in line and line.partition("==")[0].lower() in names]
+
+
 def resolve(end: str, folder: Path) -> Path:
     """The versions of one end, as a file of requirements."""
     given, pinned, found = folder / "given.in", folder / "pinned.txt", folder / "found.txt"
@@ -69,9 +76,8 @@ def attempt(end: str, arguments: list[str]) -> bool:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = resolve(end, folder)
-        direct = {line.partition(">")[0].strip().lower() for line in requirements()}
-        shown = [line for line in found.read_text().split() if line.partition("==")[0].lower() in direct]
-        print(f"{end}: {', '.join(shown)}, {', '.join(f'{name}=={version(name)}' for name in KEPT)}", flush=True)
+        shown = [*direct(found.read_text().split()), *(f"{name}=={version(name)}" for name in KEPT)]
+        print(f"{end}: {', '.join(shown)}", flush=True)
         overlay = folder / "overlay"
         words = [*UV, "install", "--quiet", "--compile-bytecode", "--no-deps", "--only-binary", ":all:"]
         words += ["--python", sys.executable, "--target", str(overlay), "--requirement", str(found)]
@@ -100,7 +106,11 @@ def attempt_python(name: str, arguments: list[str]) -> bool:
         python = Path(folder) / "bin" / "python"
         install = [python, "-m", "pip", "install", "--quiet", f"{ROOT}[test]"]
         test = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or SMOKE)]
-        passed = all(subprocess.run(words, cwd=ROOT).returncode == 0 for words in (install, test))
+        passed = subprocess.run(install, cwd=ROOT).returncode == 0
+        if passed:
+            frozen = subprocess.run([python, "-m", "pip", "freeze"], capture_output=True, text=True).stdout.split()
+            print(f"{name}: {', '.join(direct(frozen))}", flush=True)
+            passed = subprocess.run(test, cwd=ROOT).returncode == 0
     print(f"{name}: {'passed' if passed else 'FAILED'}", flush=True)
     return passed
 

@@ -21,7 +21,8 @@ from tests.support.helpers import Distributions, Outcome
 from tests.support.waiting import PATIENCE
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes of tests, which share the cores
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for those that tests start: this one's torch has read it already
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 # A busy machine is no failure: how long an example takes says nothing here.
 hypothesis.settings.register_profile("ddeep", deadline=None)

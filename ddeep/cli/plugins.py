@@ -61,7 +61,7 @@ def new(
     folder = write_plugin(name, kind, Path())
     written = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     console.say(f"Wrote {folder}: {', '.join(written)}")
-    console.note(f"Next: pip install --editable ./{folder} && ddeep plugins check {name}")
+    console.note(f"Next: pip install --editable './{folder}[test]' && ddeep plugins check {name} && pytest {folder}")
     console.document(json_text({"schema": "ddeep.plugins.new/1", "folder": str(folder), "files": written}))
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -135,30 +136,77 @@ def union(rows: Tensor, device: torch.device) -> Tensor:
 
 
 def collect_rows(seen: Tensor, rows: Tensor, path: Path, device: torch.device) -> None:
-    """Bring the rows that each process has ``seen`` into rank 0's ``rows``, which are mapped from ``path`` there.
+    """Bring the rows that each process has ``seen`` into rank 0's ``rows``, which are mapped from ``path`` in each.
 
-    A process of the same machine that sees that very file writes into it; from any other they are sent, a part at a
-    time.
+    A process of the same machine that sees rank 0's very file writes into it. Of one elsewhere whose file rank 0 sees,
+    on a file system that they share, rank 0 reads them there. From any other they are sent, a part at a time.
     """
     mine = seen.nonzero()[:, 0]
     file: list[Any] = [_identity(path)]
     dist.broadcast_object_list(file, src=0)
     written = rank() == 0 or _write_into(file[0], mine, rows)
-    counts: list[int] = [0] * world()
-    dist.all_gather_object(counts, 0 if written else len(mine))  # all have written, too
-    if rank() > 0:
-        for indices in torch.split(mine, ROWS_AT_ONCE) if counts[rank()] else ():
+    kept = None if written else _kept(path, seen)
+    offers: list[_Kept | None] = [None] * world()
+    dist.all_gather_object(offers, kept)  # all have written, too
+    read: list[Any] = [[rank() == 0 and offer is not None and _read_from(offer, rows) for offer in offers]]
+    dist.broadcast_object_list(read, src=0)
+    if kept is not None:
+        _mark(path).unlink()
+    if kept is not None and not read[0][rank()]:
+        for indices in torch.split(mine, ROWS_AT_ONCE):
             dist.send(indices.to(device), dst=0)
             dist.send(rows[indices].to(device), dst=0)
+    if rank() > 0:
         return
-    for source in range(1, world()):
-        for start in range(0, counts[source], ROWS_AT_ONCE):
-            size = min(ROWS_AT_ONCE, counts[source] - start)
+    for source, offer in enumerate(offers):
+        waiting = offer.number if offer is not None and not read[0][source] else 0
+        for start in range(0, waiting, ROWS_AT_ONCE):
+            size = min(ROWS_AT_ONCE, waiting - start)
             indices = torch.empty(size, dtype=torch.int64, device=device)
             values = torch.empty(size, rows.shape[1], device=device)
             dist.recv(indices, src=source)
             dist.recv(values, src=source)
             rows[indices.cpu()] = values.cpu()
+
+
+class _Kept(NamedTuple):
+    """A process's own file of rows, on its disk by now: ``number`` of them, those of ``seen`` (as bits).
+
+    Beside it lies a file with the text ``mark``: who reads that there has found the very file.
+    """
+
+    path: str
+    mark: str
+    number: int
+    seen: bytes
+
+
+def _kept(path: Path, seen: Tensor) -> _Kept:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())  # what is mapped, too
+    mark = uuid4().hex
+    _mark(path).write_text(mark)
+    return _Kept(str(path), mark, int(seen.sum()), np.packbits(seen.numpy()).tobytes())
+
+
+def _mark(path: Path) -> Path:
+    return path.with_suffix(".mark")
+
+
+def _read_from(kept: _Kept, rows: Tensor) -> bool:
+    """Copy the rows that another process has kept from its file, if that is to be seen here."""
+    try:
+        if _mark(Path(kept.path)).read_text() != kept.mark:
+            return False
+        there = torch.from_numpy(np.lib.format.open_memmap(kept.path, mode="c"))
+    except (OSError, ValueError):
+        return False
+    if there.shape != rows.shape:
+        return False
+    seen = np.unpackbits(np.frombuffer(kept.seen, np.uint8), count=len(rows)).astype(bool)
+    for indices in torch.split(torch.from_numpy(seen).nonzero()[:, 0], ROWS_AT_ONCE):
+        rows[indices] = there[indices]
+    return True
 
 
 def _identity(path: Path) -> tuple[str, tuple[str, int, int] | None]:

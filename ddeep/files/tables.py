@@ -11,6 +11,7 @@ from ..errors import ConfigError
 
 _SHOWN = 200  # rows in a notebook
 _LINES = 40  # rows in a terminal
+_WHOLE = 20  # characters of a cell in a notebook that stay in one line, such as an interval's
 
 
 class Table(NamedTuple):
@@ -55,12 +56,15 @@ class Tabular:
         head = "".join(f"<th>{escape(str(name))}</th>" for name in columns)
         body = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows[:_SHOWN])
         more = f"<p>… and {len(rows) - _SHOWN} more rows</p>" if len(rows) > _SHOWN else ""
-        caption = f"<caption>{escape(title)}</caption>"
+        # A wide table scrolls: its title stays in sight.
+        caption = f'<caption style="text-align:left">{escape(title)}</caption>'
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>{more}"
 
 
 def _cell(value: Any) -> str:
-    return f"<td>{escape(_shown(value))}</td>"
+    text = _shown(value)
+    whole = ' style="white-space:nowrap"' if " " in text and len(text) <= _WHOLE else ""
+    return f"<td{whole}>{escape(text)}</td>"
 
 
 def _shown(value: Any) -> str:

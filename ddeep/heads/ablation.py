@@ -120,8 +120,9 @@ def essentiality_all(
     weight, bias, masks = weight.detach().to(device), bias.detach().to(device), masks.to(device)
     clean = right_by_class(labels, predict(responses, weight, bias, device=device), classes)
     found = {name: torch.zeros(heads, draws, classes, dtype=torch.int64) for name in ("selected", "others")}
-    present = [c for c, images in enumerate(torch.bincount(labels, minlength=classes).tolist()) if images]
-    by_class = {c: torch.nonzero(labels == c)[:, 0] for c in present}
+    counts = torch.bincount(labels, minlength=classes).tolist()
+    present = [c for c, images in enumerate(counts) if images]
+    by_class = torch.split(labels.argsort(stable=True), counts)
     for draw, noise in enumerate(noise_draws((len(labels), filters), draws, seed)):
         for c in present:
             for rows in torch.split(by_class[c], max(1, LOGITS // classes)):

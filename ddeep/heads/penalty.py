@@ -190,10 +190,12 @@ def _finish(
 def hold_out(labels: Int64[Tensor, " n"], seed: int) -> tuple[Images, Images]:
     """A tenth of every class's images, at least one where it has two, and the others; each in the order given."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = order[labels[order].argsort(stable=True)]  # class by class
+    own = labels[order]
+    counts = torch.bincount(labels)
+    place = torch.arange(len(order)) - (counts.cumsum(0) - counts)[own]
     held = torch.zeros(len(labels), dtype=torch.bool)
-    for c in torch.unique(labels).tolist():
-        own = order[labels[order] == c]
-        held[own[: max(len(own) // PART, int(len(own) > 1))]] = True
+    held[order] = place < torch.maximum(counts // PART, (counts > 1).long())[own]
     return torch.nonzero(held)[:, 0], torch.nonzero(~held)[:, 0]
 
 

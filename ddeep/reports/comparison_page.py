@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,7 +80,7 @@ def comparison_page(document: dict[str, Any], plots: list[Plot]) -> str:
         ks=[_k(k) for k in document["k"]],
         strategies=strategies,
         networks=[{**network, "interval": _interval(network["full_interval"])} for network in document["networks"]],
-        sentences=sentences(document),
+        sentences=[_set(text) for text in sentences(document)],
         bests=_bests(document["rows"]),
         places=[_place_view(place) for place in places_of(document)],
         command=command("compare", CompareConfig, document.get("config") or {}),
@@ -110,10 +111,16 @@ def _place_view(place: Place) -> dict[str, Any]:
         "ks": [_k(k) for k in place.ks],
         "full": place.network["full"],
         "band": " ".join(f"{at}:{low:.3f}:{high:.3f}" for at, (low, high) in bands),
-        "charts": [(_k(chart.k), chart, sentence(place, chart.k)) for chart in charts],
+        "charts": [(_k(chart.k), chart, _set(sentence(place, chart.k))) for chart in charts],
         "curves": {name: " ".join(points) for name, points in curves.items()},
         "few": few(place),
     }
+
+
+def _set(text: str) -> str:
+    """A terminal's sentence as a page has it: a minus for a hyphen, and no number parted from its sign or unit."""
+    text = re.sub(r"(?<![\w.])-(?=\d)", "\u2212", text)
+    return re.sub(r"(?<=\d) (?=%)|(?<=[p<=]) (?=[<=\d])", "\u00a0", text)
 
 
 def _k(k: int | float) -> str:

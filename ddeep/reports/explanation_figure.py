@@ -13,7 +13,7 @@ from .style import BLUE, GREY, INK, ORANGE, Plot, label
 from .tiles import Maps, activation_maps, enlarged, light, spotlight
 
 MOST = 8  # filters with a row of their own
-ROW, TILE, PICTURE, BARS, GAP = 0.56, 0.5, 1.65, 1.75, 0.62  # inches
+ROW, TILE, PICTURE, BARS, GAP = 0.56, 0.5, 1.65, 1.75, 0.85  # inches; the gap holds "r = 10.00 (10.00)"
 DIGITS = 2
 
 

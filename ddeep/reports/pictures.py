@@ -17,6 +17,7 @@ from ..data.images import FileImages, Split
 from ..data.loader import read_inputs, read_pixels
 from ..data.pictures import short_name
 from ..evidence.subject import Subject
+from ..networks.behind import Behind
 from ..networks.places import Axis, Grid
 from .findings import Measured
 from .packing import packed
@@ -133,6 +134,7 @@ class _MapsOfTiles:
         self.numbers = [-1] * len(pictures.tiles)
         self._rows: list[Tensor] = []
         self._exact: Grid | None = None
+        self._behind: Behind | None = None
         self._grid: Grid | None = None
         self._size = 1
 
@@ -151,7 +153,7 @@ class _MapsOfTiles:
         )
         if maps is None:
             return
-        self._exact = maps.grid
+        self._exact, self._behind = maps.grid, maps.behind
         maps = coarse(maps)
         self._grid, self._size = maps.grid, maps.side
         for tile in tiles:
@@ -164,7 +166,9 @@ class _MapsOfTiles:
     def document(self) -> dict[str, Any]:
         if self._grid is None:
             return {"maps": None}
-        return {"maps": packed(torch.stack(self._rows), "u1"), "grid": grid_document(self._grid, self._size)}
+        behind = f"{self._behind.layer.name}, by its {self._behind.pooling}" if self._behind else ""
+        lit = {"maps": packed(torch.stack(self._rows), "u1"), "grid": grid_document(self._grid, self._size)}
+        return lit | {"behind": behind}
 
 
 def as_bytes(values: Tensor) -> Tensor:

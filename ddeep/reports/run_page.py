@@ -62,7 +62,7 @@ def run_page(found: Findings, plots: list[Plot], *, served: bool = False) -> str
         metrics=metric_rows(document),
         metric_key=metric_key,
         terms=TERMS | metric_terms(registry().metrics.unambiguous()) | {"score": score_term(document, strategy)},
-        facts=_facts(document),
+        facts=_facts(document, data.get("pictures", {}).get("behind", "")),
     )
 
 
@@ -93,10 +93,11 @@ def _commands(document: dict[str, Any]) -> str:
     return run if not more or config.get("finetune") else f"{run} --out RUN && {more}"
 
 
-def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(document: dict[str, Any], behind: str) -> list[tuple[str, str]]:
     rows = [
         ("Network", f"{document['model']}, weights {document.get('weights')}"),
         ("Layer", str(document["layer"])),
+        ("Maps", behind),
         ("Head", str(document.get("head") or "")),
         ("Images", ", ".join(f"{count:,} {split}" for split, count in document.get("images", {}).items())),
         ("Prepared", _recipe(document)),

@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from ..networks.behind import Behind, find_behind
 from ..networks.hooks import forward_hooks
 from ..networks.layer import Layer
 from ..networks.places import EXTRA_TOKENS, Grid, cells, coordinates, grid_of
@@ -27,12 +28,16 @@ _RIM_AT = 0.5  # of the largest activation on the image
 
 @dataclass(frozen=True)
 class Maps:
-    """Activation maps ``(N, F, h, w)`` of some filters on images of ``side`` × ``side`` pixels, and their places."""
+    """Activation maps ``(N, F, h, w)`` of some filters on images of ``side`` × ``side`` pixels, and their places.
+
+    ``behind`` says whose maps they are where the layer, a head's input, has none of its own.
+    """
 
     values: Float[Tensor, "n f h w"]
     filters: tuple[int, ...]
     grid: Grid
     side: int
+    behind: Behind | None = None
 
     def of(self, image: int, filter_: int) -> Float[Tensor, "h w"]:
         """The map of one filter on one image."""
@@ -49,9 +54,12 @@ def activation_maps(
 ) -> Maps | None:
     """The maps of ``filters`` at ``layer`` on normalised ``images``; None where it has no positions that lie on them.
 
-    ``grid`` saves finding out again where they lie, for images of the same size. Tokens are put back on their grid, a
-    class token left out. ``module`` is in eval mode on the CPU, and ends there.
+    A head's input that pools another layer's maps has those. ``grid`` saves finding out again where they lie, for
+    images of the same size. Tokens are put back on their grid, a class token left out. ``module`` is in eval mode on
+    the CPU, and ends there.
     """
+    behind = find_behind(module, layer, images[:2]) if layer.is_input else None
+    layer = layer if behind is None else behind.layer
     latest: list[Tensor] = []
     parts: list[Tensor] = []
     hooks = forward_hooks(module, {layer.name: lambda _module, _inputs, output: latest.append(output)})
@@ -68,7 +76,7 @@ def activation_maps(
     finally:
         module.to("cpu")
     values = torch.cat(parts)
-    return Maps(values, tuple(filters), grid or places_of(module, layer, images[:1], values), images.shape[-1])
+    return Maps(values, tuple(filters), grid or places_of(module, layer, images[:1], values), images.shape[-1], behind)
 
 
 def places_of(module: nn.Module, layer: Layer, image: Tensor, maps: Float[Tensor, "n f h w"]) -> Grid:

@@ -262,14 +262,17 @@ class Model:
         diagonal = self.curvature.diagonal(dim1=1, dim2=2)
         whole = diagonal + torch.where(free, 0.0, (1 - ALPHA) * strength)
         whole = whole.clamp(min=torch.finfo(weight.dtype).tiny)
+        columns = list(
+            zip(*(table.unbind(1) for table in (weight, slope, diagonal, absolute, whole, self.curvature)), strict=True)
+        )
         for _ in range(MOST_SWEEPS):
             before = weight.clone()
-            for m in range(weight.shape[1]):
-                moved = weight[:, m] * diagonal[:, m] - slope[:, m]
-                shrunk = moved.sign() * (moved.abs() - absolute[:, m]).clamp_(min=0) / whole[:, m]
-                change = shrunk - weight[:, m]
-                weight[:, m] = shrunk
-                slope.addcmul_(self.curvature[:, m], change[:, None])
+            for own, tilt, bend, bound, all_bend, row in columns:  # views: what changes is in weight and slope, too
+                alone = torch.addcmul(tilt, own, bend, value=-1)  # the slope were this weight 0
+                found = alone.clamp(-bound, bound).sub_(alone).div_(all_bend)
+                change = found - own
+                own.copy_(found)
+                slope.addcmul_(row, change[:, None])
             if ((weight - before).abs() * whole).max() <= TOLERANCE / 10 * ALPHA * strength:
                 break
         return torch.zeros_like(point.weight).scatter(1, self.places, weight * self.real)

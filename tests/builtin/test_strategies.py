@@ -122,6 +122,17 @@ def test_tf_idf_divides_whole_numbers_in_double_precision() -> None:
     assert found[1].item() == pytest.approx(math.log(4 / 3), rel=1e-14)
 
 
+def test_d_prime_takes_rounding_for_no_spread() -> None:
+    """One image a class: no spread, whatever the squares' rounding; and a large class does not drown a small one."""
+    batch = batch_of(torch.tensor([[32.0, 1e6], [0.095, 0.1], [0.095, 0.2]]), torch.tensor([0, 1, 1]), CLASSES)
+    spec = get_strategy("d-prime")
+    found = scores_of(spec, evidence_of(batch, needed(spec, [1]), CLASSES), context_of(2))
+    a, b, c = batch.responses[:, 1].double().tolist()
+    spread = math.sqrt(((c - b) / 2) ** 2 / 2) + 1e-7
+    assert found[0].tolist() == pytest.approx([(32 - batch.responses[1, 0].item()) / 1e-7, (a - (b + c) / 2) / spread])
+    assert found[1].tolist() == pytest.approx([-found[0, 0].item(), -found[0, 1].item()])
+
+
 @examples(60)
 @given(batch=batches(classes=CLASSES), k=st.sampled_from([1, 2, 3, 0.1, 0.3, 0.5, 0.9]))
 def test_paper_selects_what_the_definition_selects(batch: ResponseBatch, k: int | float) -> None:

@@ -118,7 +118,7 @@ import torch.distributed as dist
 from ddeep.evidence import processes
 from ddeep.files.atomic import new_rows
 
-folder, shared = Path(sys.argv[1]), sys.argv[2] == "shared"
+folder, files = Path(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo")
 me = dist.get_rank()
 sent, really = 0, dist.send
@@ -127,8 +127,10 @@ def counted(tensor, dst):
     sent += tensor.nbytes
     really(tensor, dst)
 dist.send, processes.ROWS_AT_ONCE = counted, 4
-if not shared:
+if files != "one machine":
     processes._identity = lambda path: (str(path), None)
+if files == "apart":
+    processes._mark = lambda path: path.with_name(f"{me}.mark")  # so rank 0 looks where nobody has written
 seen = torch.arange(20) % 3 == me
 path = folder / f"{me}.npy"
 rows = torch.from_numpy(new_rows(path, 20, 5))
@@ -136,12 +138,13 @@ rows[seen] = torch.arange(20.0)[seen][:, None] + torch.arange(5) / 10
 processes.collect_rows(seen, rows, path, torch.device("cpu"))
 if me == 0:
     assert torch.equal(rows, torch.arange(20.0)[:, None] + torch.arange(5) / 10)
-assert sent == (0 if shared or me == 0 else int(seen.sum()) * (5 * 4 + 8)), sent
+assert [file.suffix for file in folder.iterdir() if file.stem == str(me)] == [".npy"]
+assert sent == (0 if files != "apart" or me == 0 else int(seen.sum()) * (5 * 4 + 8)), sent
 dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("files", ["shared", "apart"])
+@pytest.mark.parametrize("files", ["one machine", "shared", "apart"])
 def test_rows_are_sent_only_where_the_file_is_not_seen(files: str, tmp_path: Path) -> None:
     script = tmp_path / "rows.py"
     script.write_text(ROWS)

@@ -16,7 +16,7 @@ pytest.importorskip("pandas")
 from studies.notebooks import FOLDER, executed  # noqa: E402 - after the libraries that it needs
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-MOST_BYTES = 400_000
+MOST_BYTES = 300_000
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e-?\d+)?")
 # What another processor may change. One trains a network, of which another rounding makes another one: only the words
 # and the network's accuracies are the same, so many points apart at most.

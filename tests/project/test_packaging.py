@@ -96,7 +96,13 @@ def test_the_metadata_is_whole(metadata: Message) -> None:
     addresses = dict(line.split(", ") for line in metadata.get_all("Project-URL", []))
     assert addresses.keys() == {"Changelog", "Documentation", "Issues", "Source"}
     assert all(address.startswith(HOME) for address in addresses.values())
-    assert {"docs", "notebook", "onnx", "test"} <= set(metadata.get_all("Provides-Extra", []))
+    assert {"docs", "hf", "notebook", "onnx", "ray", "serve", "test"} == set(metadata.get_all("Provides-Extra", []))
+
+
+def test_the_extras_are_listed_for_a_newcomer(metadata: Message) -> None:
+    page = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `([a-z]+)` \|", page.partition("| extra |")[2].partition("\n\n")[0], re.MULTILINE))
+    assert listed == set(metadata.get_all("Provides-Extra", [])) - {"docs", "test"}  # those of the project itself
 
 
 def test_the_readme_reads_as_well_elsewhere(metadata: Message) -> None:

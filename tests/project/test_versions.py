@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import ddeep
+from ddeep.cli import COMMANDS
 from ddeep.reports.comparison_page import read_comparison
 from ddeep.results.run import read_run
 from ddeep.results.verify import verify
@@ -58,6 +59,11 @@ def test_the_changelog_begins_with_this_version() -> None:
     assert all(date != "unreleased" for _, date in headings[1:])
     numbers = [tuple(map(int, version.split("."))) for version, _ in headings]
     assert numbers == sorted(set(numbers), reverse=True)
+
+
+def test_the_first_entry_names_every_command() -> None:
+    first = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").rpartition("\n## 0.1.0,")[2]
+    assert set(COMMANDS) - set(re.findall(r"`(?:ddeep )?([a-z-]+)`", first)) == set()
 
 
 def test_the_citation_names_this_version_and_address() -> None:

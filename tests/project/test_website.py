@@ -121,6 +121,12 @@ def test_the_catalogue_has_all_that_comes_with_ddeep(kind: str) -> None:
         assert len(re.findall(r"References?:", text)) >= len(own) - 2
 
 
+def test_the_glossary_has_every_word() -> None:
+    words = set(re.findall(r"^\| \*\*(.+)\*\* \|", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE))
+    rule = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("**Words.**")[2].partition("\n\n")[0]
+    assert set(re.findall(r"\*([a-z -]+)\*", rule)) - words == set()
+
+
 def test_every_setting_is_there() -> None:
     text = interface.pages()["reference/settings.md"]
     for model in (settings.RunConfig, settings.CompareConfig, settings.TrainConfig, settings.ReportConfig):

@@ -76,7 +76,11 @@ def d_prime(case: Case) -> Table:
         own, others = case.column(case.responses, j, c), case.rest(case.responses, j, c)
         if not others:
             return 0.0
-        return (mean(own) - mean(others)) / (sqrt((pvariance(own) + pvariance(others)) / 2) + 1e-7)
+        return (mean(own) - mean(others)) / (sqrt((variance(own) + variance(others)) / 2) + 1e-7)
+
+    def variance(responses: Sequence[float]) -> float:
+        found = pvariance(responses)
+        return found if found > 1e-12 * mean(x * x for x in responses) else 0.0
 
     return case.table(score)
 

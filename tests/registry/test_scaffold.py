@@ -16,6 +16,7 @@ import pytest
 from ddeep.errors import ConfigError
 from ddeep.registry.scaffold import Kind, bounds, write_plugin
 from tests.support.helpers import Distributions, Outcome
+from tests.support.paths import ROOT
 
 KINDS = get_args(Kind)
 Cli = Callable[..., Outcome]
@@ -70,7 +71,7 @@ def test_new_says_what_it_wrote_and_what_to_do(cli_here: Cli, tmp_path: Path) ->
         "Wrote ddeep-mine: .github/workflows/tests.yml, LICENSE, README.md, ddeep_mine.py, pyproject.toml, "
         "tests/test_contract.py, tests/test_metric.py\n",
     )
-    assert "pip install --editable ./ddeep-mine" in done.err
+    assert "pip install --editable './ddeep-mine[test]'" in done.err
     assert 'name = "ddeep-mine"' in (tmp_path / "ddeep-mine" / "pyproject.toml").read_text()
     again = cli_here("plugins", "new", "ddeep-mine")
     assert again == Outcome(1, "", "error: ddeep-mine exists. Choose another name, or remove it.\n")
@@ -99,6 +100,8 @@ def test_new_packages_can_be_published(tmp_path: Path) -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
     assert subprocess.run(check, capture_output=True).returncode == 0
     assert "${{ matrix.python }}" in workflow.read_text()
+    supported = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+    assert f'python: ["{supported[0]}", "{supported[-1]}"]' in workflow.read_text()
 
 
 @pytest.mark.parametrize("name", ["Mine", "my mine", "../mine", "ddeep", "mine-", ""])

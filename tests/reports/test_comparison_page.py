@@ -51,7 +51,8 @@ def test_the_header_tells_what_was_found_and_no_winner_of_a_tie(
     document: dict[str, Any], comparison_page: Path
 ) -> None:
     text = visible(comparison_page)
-    assert sentences(document)[0] in text
+    assert sentences(document)[0] in text.replace("\u2212", "-")
+    assert "(95\u00a0% interval" in comparison_page.read_text(encoding="utf-8")
     for stage in ("decomposed", "refit"):
         judged = [row for row in document["rows"] if row[stage] is not None]
         best = max(judged, key=lambda row: row[stage])
