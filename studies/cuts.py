@@ -1,6 +1,6 @@
 """Cut networks of the paper's checkpoint against Torch-Pruning's magnitude and Taylor importances, at equal cost.
 
-    python -m studies.cuts RUN cat,dog OUT.json --seeds 3 --rates 0.0005,0.001,0.002
+    python -m studies.cuts RUN cat,dog OUT.json --seeds 3 --rates 0.001,0.003
 
 RUN is a run of resnet20 on CIFAR-10. Every network starts from the same weights and is pruned to the same share of the
 multiply-adds. All are then made good in the same way, on the train images of the kept classes: convolutions that lost
@@ -10,8 +10,7 @@ leaves out; of equally good ones the first. Nothing is chosen on the test split.
 is made good with, those of Torch-Pruning's gradients, the order of the epoch and, for random cuts, the filters.
 
 ddeep and the random cuts remove filters of inner layers. Torch-Pruning (pip install torch-pruning) prunes what it can,
-all groups of coupled channels but the logits, residual streams among them; with ``--inner`` it has two rows more, in
-which it prunes inner layers alone.
+all groups of coupled channels but the logits, residual streams among them.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ def by_ddeep(whole: Whole, strategy: str) -> tuple[Method, Method]:
     return (lambda seed: shrunk(whole, plan(), seed)), at_random
 
 
-def by_torch_pruning(whole: Whole, importance: Callable[[], Any], *, gradients: bool, inner: bool) -> Method:
+def by_torch_pruning(whole: Whole, importance: Callable[[], Any], *, gradients: bool) -> Method:
     """The network with its full head for the kept classes, all channels pruned alike until the cost is met."""
     start = plain_network(whole.subject.network.module, whole.head)
     head = get_head(start, whole.head)
@@ -84,7 +83,6 @@ def by_torch_pruning(whole: Whole, importance: Callable[[], Any], *, gradients: 
     head.out_features = len(kept)
     example = whole.subject.example
     most = SHARE * cost_of(whole.module, example).multiply_adds
-    within = inner_layers(whole.module, whole.head, example)
 
     def pruned(ratio: float, slopes: Mapping[str, Tensor]) -> nn.Module:
         module = copy.deepcopy(start)
@@ -92,11 +90,6 @@ def by_torch_pruning(whole: Whole, importance: Callable[[], Any], *, gradients: 
             parameter.grad = slopes.get(name)
         _number_channels(module)
         ignored = [get_head(module, whole.head)]
-        if inner:
-            ends = {name.replace("relu1", "conv1") for name in within}  # the convolutions of the layers that ddeep cuts
-            convolutions = {name: part for name, part in module.named_modules() if isinstance(part, nn.Conv2d)}
-            assert ends <= set(convolutions)
-            ignored += [part for name, part in convolutions.items() if name not in ends]
         pruner = tp.pruner.BasePruner(
             module, example[:1], importance=importance(), pruning_ratio=ratio, ignored_layers=ignored
         )
@@ -210,7 +203,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--rates", default="0.001")
-    parser.add_argument("--inner", action="store_true")
     parser.add_argument("--data-dir", type=Path)
     given = parser.parse_args()
     whole = open_whole(given.run, CutConfig(classes=tuple(given.classes.split(",")), data_dir=given.data_dir))
@@ -220,13 +212,10 @@ def main() -> None:
     ours, at_random = by_ddeep(whole, given.strategy)
     methods: dict[str, Method] = {
         f"ddeep {given.strategy}": ours,
-        "Torch-Pruning magnitude": by_torch_pruning(whole, magnitude, gradients=False, inner=False),
-        "Torch-Pruning Taylor": by_torch_pruning(whole, taylor, gradients=True, inner=False),
+        "Torch-Pruning magnitude": by_torch_pruning(whole, magnitude, gradients=False),
+        "Torch-Pruning Taylor": by_torch_pruning(whole, taylor, gradients=True),
         "random": at_random,
     }
-    if given.inner:
-        methods["Torch-Pruning magnitude, inner"] = by_torch_pruning(whole, magnitude, gradients=False, inner=True)
-        methods["Torch-Pruning Taylor, inner"] = by_torch_pruning(whole, taylor, gradients=True, inner=True)
     rows: list[dict[str, Any]] = []
     hits: dict[str, Tensor] = {}
     for name, make in methods.items():
