@@ -27,7 +27,6 @@ def of_responses(evidence: Any, _selection: Any, context: Any) -> dict[str, Any]
     return {"images": float(len(train) + len(test) + sum(len(view.labels) for view in run()))}
 
 
-@pytest.mark.usefixtures("cache")
 def test_metrics_over_depth_get_what_they_declare(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = MetricSpec("of-responses", measure=of_responses, of="layer", responses=("train", "test"), reruns=True)
     monkeypatch.setattr(depth, "layer_metrics", lambda: [spec])
