@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from torch import nn
 
 from .errors import ConfigError
@@ -42,6 +43,9 @@ Model = str | nn.Module
 
 # Settings of an own module that are not its run's.
 _OWN = ("head", "device", "precision")
+
+# Networks made in inference mode could never be trained, and what is kept of their images would not fit any other.
+_outside_inference_mode = torch.inference_mode(mode=False)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,6 +83,7 @@ class Explained(Explanation):
             return as_png(explanation_plot("explanation", self.explainer, self))
 
 
+@_outside_inference_mode
 def run(
     *,
     model: Model | None = None,
@@ -103,6 +108,7 @@ def run(
     return result
 
 
+@_outside_inference_mode
 def compare(
     *,
     model: Model | None = None,
@@ -120,6 +126,7 @@ def compare(
     return found
 
 
+@_outside_inference_mode
 def report(result: RunResult | Comparison | Path | str, out: Path | str | None = None, **settings: Any) -> Report:
     """What ``ddeep report`` does: the HTML page ``out``, of a run or comparison, or of a folder of one.
 
@@ -131,6 +138,7 @@ def report(result: RunResult | Comparison | Path | str, out: Path | str | None =
         return write_report(folder, config, subject)
 
 
+@_outside_inference_mode
 def explain(result: RunResult | Path | str, image: str, true: str | None = None) -> Explained:
     """What ``ddeep explain`` does: the logits of one ``image`` (a file, ``test:7``, ``train:7``) taken apart."""
     with _folder(result) as (folder, subject):
@@ -138,6 +146,7 @@ def explain(result: RunResult | Path | str, image: str, true: str | None = None)
         return Explained(**vars(explainer.explain(image, true)), explainer=explainer)
 
 
+@_outside_inference_mode
 def finetune(result: RunResult | Path | str, *, out: Path | str | None = None, **settings: Any) -> RunResult:
     """What ``ddeep finetune`` does to a run, with its options as keywords; a loader of one's own shuffles and augments.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +101,25 @@ def test_fine_tuned_with_the_users_own_loader(result: ddeep.RunResult, tmp_path:
     again = ddeep.finetune(result, epochs=2, lr=0.01, ema=0, device="cpu")  # shuffled from the seed
     assert again.model is not None
     assert all(torch.equal(tensor, after[name]) for name, tensor in again.model.state_dict().items())
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_all_work_where_gradients_are_off(
+    result: ddeep.RunResult, model: nn.Module, tmp_path: Path, mode: Callable[[], AbstractContextManager[None]]
+) -> None:
+    with mode():
+        train, test = loader(160, 1, shuffle=True), loader(60, 2)
+        found = ddeep.run(
+            model=copy.deepcopy(model), train=train, test=test, strategy="contribution", k=2, device="cpu"
+        )
+        assert ddeep.report(found, tmp_path / "page.html").page.exists()
+        assert ddeep.explain(found, "test:3").true is not None
+        tuned = ddeep.finetune(found, epochs=1, ema=0, device="cpu")
+        ddeep.compare(model=model, train=train, test=test, strategies="gradient-activation", k=[2], device="cpu")
+    assert found.selection.filters == result.selection.filters
+    assert found.document["accuracy"] == result.document["accuracy"]
+    assert tuned.model is not None
+    F.cross_entropy(tuned.model(pictures(8)[0]), pictures(8)[1]).backward()
 
 
 def test_compared(model: nn.Module, tmp_path: Path) -> None:
