@@ -22,9 +22,9 @@ def forget(
 
     What each class's selected filters add to its own logit is removed: W[c, j] = 0 for j in selection(c). With ``deep``
     the filters that only forgotten classes selected are silent for every class besides: W[:, j] = 0. Nothing is
-    trained. ``head`` is the final linear layer: by default the
-    one that the selection was made for, or else the only one of its size. Raises SelectionError where the
-    selection does not fit it or has no filters for a class, ConfigError where no filter is theirs alone.
+    trained. ``head`` is the final linear layer: by default the one that the selection was made for, or else the only
+    one of its size. Raises SelectionError where the selection does not fit it or has no filters for a class,
+    ConfigError where no filter is theirs alone.
     """
     made = copy.deepcopy(unwrapped(module))
     name = head or head_of(selection) or fitting_head(made, len(selection.filters), selection.num_filters)
