@@ -7,12 +7,23 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
 
+from ddeep.cli import main
+from ddeep.evidence import processes
+from ddeep.files.atomic import new_rows
+from ddeep.registry.registry import registry
 from tests.support.helpers import Outcome
+from tests.support.ranks import ranks
+from tests.support.waiting import PATIENCE
 
 SAME = ("accuracy", "accuracy_present", "selection", "per_class")
 TRAIN, TEST = 37, 11  # of each class: numbers that no number of processes divides
@@ -36,21 +47,29 @@ def arguments(data: Path, out: Path, *more: object) -> list[str]:
     return [str(word) for word in [*given, "--batch-size", 32, "--device", "cpu", "--json", "--out", out, *more]]
 
 
-def launch(processes: int, words: list[str], cache: Path, *, seconds: float = 300, **env: str) -> Outcome:
-    """``python -m ddeep`` by torchrun, with a cache of its own."""
-    start = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
-    done = subprocess.run(
-        [sys.executable, *start, "-m", "ddeep", *words],
-        env={**os.environ, "DDEEP_CACHE": str(cache), "OMP_NUM_THREADS": "1", **env},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=seconds,
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+@pytest.fixture(scope="module")
+def launch() -> Iterator[Callable[..., Outcome]]:
+    """``launch(3, words, cache)`` runs ``ddeep`` in three processes, one in this very one, with a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def run(processes: int, words: list[str], cache: Path) -> Outcome:
+            registry.cache_clear()
+            patch.setattr(sys, "argv", ["ddeep", *words])
+            patch.setenv("DDEEP_CACHE", str(cache))
+            if processes > 1:
+                return ranks(processes, main, cache.with_suffix(".said"))
+            with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+                status = main()
+            return Outcome(status, out.getvalue(), err.getvalue())
+
+        yield run
+    registry.cache_clear()
 
 
 @pytest.fixture(scope="module")
-def alone(few_images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+def alone(
+    few_images: Path, tmp_path_factory: pytest.TempPathFactory, launch: Callable[..., Outcome]
+) -> dict[str, object]:
     folder = tmp_path_factory.mktemp("alone")
     return document(launch(1, arguments(few_images, folder / "out"), folder / "cache"))
 
@@ -62,7 +81,9 @@ def document(outcome: Outcome) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_processes_agree_with_one(processes: int, few_images: Path, alone: dict[str, object], tmp_path: Path) -> None:
+def test_processes_agree_with_one(
+    processes: int, few_images: Path, alone: dict[str, object], tmp_path: Path, launch: Callable[..., Outcome]
+) -> None:
     together = document(launch(processes, arguments(few_images, tmp_path / "out"), tmp_path / "cache"))
     for part in SAME:
         assert together[part] == alone[part]
@@ -81,7 +102,7 @@ def test_processes_agree_with_one(processes: int, few_images: Path, alone: dict[
     ],
 )
 def test_comparing_and_measuring_agree_with_one(
-    command: str, options: list[str], few_images: Path, tmp_path: Path
+    command: str, options: list[str], few_images: Path, tmp_path: Path, launch: Callable[..., Outcome]
 ) -> None:
     common = ["--model", "resnet20", "--dataset", "cifar10", "--data-dir", str(few_images), "--batch-size", "32"]
     words = [command, *common, "--device", "cpu", "--json", *options]
@@ -110,52 +131,44 @@ def assert_close(one: object, other: object) -> None:
         assert other == (pytest.approx(one, rel=1e-9) if isinstance(one, float) else one)
 
 
-ROWS = """
-import sys
-from pathlib import Path
-import torch
-import torch.distributed as dist
-from ddeep.evidence import processes
-from ddeep.files.atomic import new_rows
-
-folder, files = Path(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo")
-me = dist.get_rank()
-sent, really = 0, dist.send
-def counted(tensor, dst):
-    global sent
-    sent += tensor.nbytes
-    really(tensor, dst)
-dist.send, processes.ROWS_AT_ONCE = counted, 4
-if files != "one machine":
-    processes._identity = lambda path: (str(path), None)
-if files == "apart":
-    processes._mark = lambda path: path.with_name(f"{me}.mark")  # so rank 0 looks where nobody has written
-seen = torch.arange(20) % 3 == me
-path = folder / f"{me}.npy"
-rows = torch.from_numpy(new_rows(path, 20, 5))
-rows[seen] = torch.arange(20.0)[seen][:, None] + torch.arange(5) / 10
-processes.collect_rows(seen, rows, path, torch.device("cpu"))
-if me == 0:
-    assert torch.equal(rows, torch.arange(20.0)[:, None] + torch.arange(5) / 10)
-assert [file.suffix for file in folder.iterdir() if file.stem == str(me)] == [".npy"]
-assert sent == (0 if files != "apart" or me == 0 else int(seen.sum()) * (5 * 4 + 8)), sent
-dist.destroy_process_group()
-"""
-
-
 @pytest.mark.parametrize("files", ["one machine", "shared", "apart"])
 def test_rows_are_sent_only_where_the_file_is_not_seen(files: str, tmp_path: Path) -> None:
-    script = tmp_path / "rows.py"
-    script.write_text(ROWS)
-    words = ["-m", "torch.distributed.run", "--nproc-per-node", "3", str(script), str(tmp_path), files]
-    done = subprocess.run(
-        [sys.executable, *words], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, encoding="utf-8"
-    )
-    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    done = ranks(3, lambda: collect(folder, files), tmp_path / "said")
+    assert done.status == 0, done.err
 
 
-def test_more_processes_than_batches(few_images: Path, tmp_path: Path) -> None:
+def collect(folder: Path, files: str) -> int:
+    """One process of three that have seen every third row each; asserts what came of it, and what was sent."""
+    dist.init_process_group("gloo")
+    me, sent, really = dist.get_rank(), [0], dist.send
+
+    def counted(tensor: Tensor, dst: int) -> None:
+        sent.append(tensor.nbytes)
+        really(tensor, dst)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dist, "send", counted)
+        patch.setattr(processes, "ROWS_AT_ONCE", 4)
+        if files != "one machine":
+            patch.setattr(processes, "_identity", lambda path: (str(path), None))
+        if files == "apart":  # so that rank 0 looks where nobody has written
+            patch.setattr(processes, "_mark", lambda path: path.with_name(f"{me}.mark"))
+        seen = torch.arange(20) % 3 == me
+        path = folder / f"{me}.npy"
+        rows = torch.from_numpy(new_rows(path, 20, 5))
+        rows[seen] = torch.arange(20.0)[seen][:, None] + torch.arange(5) / 10
+        processes.collect_rows(seen, rows, path, torch.device("cpu"))
+    if me == 0:
+        assert torch.equal(rows, torch.arange(20.0)[:, None] + torch.arange(5) / 10)
+    assert [file.suffix for file in folder.iterdir() if file.stem == str(me)] == [".npy"]
+    assert sum(sent) == (0 if files != "apart" or me == 0 else int(seen.sum()) * (5 * 4 + 8)), sent
+    dist.destroy_process_group()
+    return 0
+
+
+def test_more_processes_than_batches(few_images: Path, tmp_path: Path, launch: Callable[..., Outcome]) -> None:
     words = arguments(few_images, tmp_path / "out", "--batch-size", 300)
     together = document(launch(3, words, tmp_path / "cache"))
     single = document(launch(1, arguments(few_images, tmp_path / "one", "--batch-size", 300), tmp_path / "other"))
@@ -176,7 +189,11 @@ def test_what_one_process_cannot_read_ends_all_with_its_message(few_images: Path
         for word in arguments(data, tmp_path / "out", "--mean", "0.5", "--std", "0.5", "--weights", weights(data))
     ]
     words[0], words[words.index("cifar10")] = "run", "folder"
-    outcome = launch(2, words, tmp_path / "cache", seconds=120)
+    # By torchrun itself: it ends the others where one has failed.
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "ddeep", *words]
+    env = {**os.environ, "DDEEP_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(start, env=env, capture_output=True, encoding="utf-8", timeout=PATIENCE)
+    outcome = Outcome(done.returncode, done.stdout, done.stderr)
     assert outcome.status == 1
     told = [line for line in outcome.err.splitlines() if line.startswith("error:")]
     assert len(told) == 1
@@ -190,7 +207,9 @@ def weights(data: Path) -> Path:
     return next((data / "weights").iterdir())
 
 
-def test_shards_join_to_the_single_pass(few_images: Path, alone: dict[str, object], tmp_path: Path) -> None:
+def test_shards_join_to_the_single_pass(
+    few_images: Path, alone: dict[str, object], tmp_path: Path, launch: Callable[..., Outcome]
+) -> None:
     shards = [tmp_path / f"shard{number}" for number in (1, 2, 3)]
     for number, shard in enumerate(shards, 1):
         words = arguments(few_images, shard, "--shard", f"{number}/3")
@@ -208,7 +227,7 @@ def test_shards_join_to_the_single_pass(few_images: Path, alone: dict[str, objec
     assert (tmp_path / "out" / "selection.json").exists()
 
 
-def test_a_damaged_shard_is_named(few_images: Path, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_named(few_images: Path, tmp_path: Path, launch: Callable[..., Outcome]) -> None:
     shards = [tmp_path / f"shard{number}" for number in (1, 2)]
     for number, shard in enumerate(shards, 1):
         assert launch(1, arguments(few_images, shard, "--shard", f"{number}/2"), tmp_path / "cache").status == 0
