@@ -15,6 +15,7 @@ from ._narrow import FEWEST, NUMBERS, Narrow, columns_of, worth_it
 SAMPLE = 4096  # images that give the curvature
 FLOOR = 1e-6  # least curvature of a bias, whose class may have no image near it
 IMAGES = 8192  # images at once, fewer where their logits would not fit into the processor's cache
+COLUMNS = 512  # the same for heads of few weights, which are gone through a few at a time
 LARGEST = 2**27  # numbers that the curvature of one head may take; beyond that, its diagonal must do
 GATHERED = 2**24  # numbers of gathered columns at once
 
@@ -122,15 +123,21 @@ class HeadProblems:
         """The same from the weights in use alone."""
         narrow = self._rows(packed, which)
         heads, classes = len(which), len(self.bias)
-        leaf = narrow.values.to(self.dtype).requires_grad_()
+        values = narrow.values.to(self.dtype)
         slopes = torch.zeros_like(narrow.values)
         loss = torch.zeros(heads, dtype=torch.float64, device=self.device)
-        for images in self._parts(max(FEWEST, min(IMAGES, NUMBERS // (heads * classes)))):
-            with torch.enable_grad():
-                logits = Narrow(narrow.places, leaf).logits(columns_of(images.to(self.dtype)))
-            shares = logits.detach().view(heads, classes, -1)
-            loss += _into_shares(shares)
-            slopes += torch.autograd.grad(logits, leaf, shares.view_as(logits))[0]
+        images_at_once = max(FEWEST, min(COLUMNS, NUMBERS // classes))
+        several = max(1, NUMBERS // (classes * images_at_once)) * classes
+        for images in self._parts(images_at_once):
+            columns = columns_of(images.to(self.dtype))  # turned once for all heads
+            for start in range(0, heads * classes, several):
+                rows = slice(start, start + several)
+                leaf = values[rows].detach().requires_grad_()
+                with torch.enable_grad():
+                    logits = Narrow(narrow.places[rows], leaf).logits(columns)
+                shares = logits.detach().view(-1, classes, columns.shape[1])
+                loss[start // classes : (start + several) // classes] += _into_shares(shares)
+                slopes[rows] += torch.autograd.grad(logits, leaf, shares.view_as(logits))[0]
         of_present = slopes.view(heads, classes, -1)[:, self.present]
         return loss, of_present[..., :-1], of_present[..., -1]
 

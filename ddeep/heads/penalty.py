@@ -107,9 +107,9 @@ def _fit_real(
         penalty = Penalty(L2 if l2 is None else l2, chosen=False)
         found = refit_all(responses, labels, *dense, masks, l2=penalty.l2, device=device)
         return [(one.head, penalty) for one in found]
-    latest = [Head(dense.weight * mask, dense.bias) for mask in masks]
     unseen = responses[held], labels[held]
-    plain = _judge(*unseen, latest, device)
+    plain = _judge(*unseen, [Head(dense.weight * mask, dense.bias) for mask in masks], device)
+    latest = [_priors(labels, dense)] * len(masks)  # close to the minimum under the largest penalty
     tried: list[list[_Tried]] = [[] for _ in masks]
     for candidate in GRID:
         going = [number for number, own in enumerate(tried) if len(own) < 2 or not own[-1].worse_than(own[-2])]
@@ -131,6 +131,13 @@ def _fit_real(
             tried[number].append(_Tried(candidate, *figures, one.head))
     best = [max(own, key=_Tried.rank) for own in tried]
     return _finish(responses, labels, dense, masks, best, plain, len(held), device)
+
+
+def _priors(labels: Int64[Tensor, " n"], dense: Head) -> Head:
+    """The head of weights 0 that gives each class its share of the images; those without keep their bias."""
+    counts = torch.bincount(labels.cpu(), minlength=len(dense.bias))
+    bias = torch.where(counts > 0, (counts / len(labels)).log(), dense.bias.detach().cpu())
+    return Head(torch.zeros_like(dense.weight, device="cpu"), bias.to(dense.bias.dtype))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from ..networks.device import CPU, brought, exact_device
 from ..networks.head import Head
 from ..selections.form import HeadForm
 from ._lbfgs import Minimum, Problems, minimise
-from ._narrow import NUMBERS, worth_it
 from ._objective import LARGEST, HeadProblems, Images
 from .form import FormedProblems, Scale
 
@@ -25,7 +24,6 @@ ROUNDING = 0.9  # share of the tolerance to reach in float32, so that the gradie
 # wanders. Heads that cannot be fitted (of an untrained network, say) may not take minutes to show it.
 MOST_STEPS, ROUGH_STEPS, LEAST_STEPS = 2000, 100, 100
 WORK = 2**37  # images × classes × filters × steps
-NARROW_IMAGES = 512  # at once, for heads of few weights: a group's logits of so many fit into the processor's cache
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,6 @@ def refit_all(
     while waiting:
         # Heads of like width together; neither their weights nor their curvature may outgrow the limit.
         group = waiting[: max(1, LARGEST // (4 * classes * filters))]
-        if worth_it(classes, filters, int(widths[group[0]])):
-            group = group[: max(1, NUMBERS // (NARROW_IMAGES * classes))]
         while len(group) > 1 and len(group) * classes * (int(widths[group[-1]]) + 1) ** 2 > LARGEST:
             group = group[: (len(group) + 1) // 2]
         waiting = waiting[len(group) :]

@@ -1,0 +1,55 @@
+"""Several processes of one command, forked from the test's: they need not import torch and all the rest anew."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.support.helpers import Outcome
+from tests.support.waiting import PATIENCE
+
+
+def ranks(processes: int, work: Callable[[], int], folder: Path) -> Outcome:
+    """``work`` in so many processes that know of each other as torchrun's do; its status, and what all wrote together.
+
+    What one writes lies in ``folder``. Nobody ends the others where one fails, so this is for work that none fails at.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    fork = multiprocessing.get_context("fork")
+    started = [
+        fork.Process(target=_one, args=(work, folder, {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
+        for rank in range(processes)
+    ]
+    folder.mkdir(exist_ok=True)
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(PATIENCE)
+        process.kill()
+    out, err = ("".join((folder / f"{rank}.{end}").read_text() for rank in range(processes)) for end in ("out", "err"))
+    return Outcome(max(abs(process.exitcode or 0) for process in started), out, err)
+
+
+def _one(work: Callable[[], int], folder: Path, env: Mapping[str, str]) -> None:
+    os.environ.update(env)
+    for end, stream in (("out", 1), ("err", 2)):
+        with (folder / f"{env['RANK']}.{end}").open("w") as file:
+            os.dup2(file.fileno(), stream)
+    # What pytest has put in their place is the parent's.
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    try:
+        status = work()
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # nothing of the parent's is tidied up here
