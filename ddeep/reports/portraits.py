@@ -87,27 +87,25 @@ def portraits(found: Findings, measured: Measured, top: int, near: int) -> Portr
     """``top`` and ``near``: how many images of either kind."""
     filters = shown_filters(found)
     rows, values, labels = _looked_at(measured.train, filters)
-    place = {j: at for at, j in enumerate(filters)}
-    spread = values.aminmax(dim=0)
-    order = values.argsort(dim=0, stable=True)  # the smallest first
     alike = _alike(values, filters)
-    made = tuple(_portrait(j, at, rows, values, labels, order, measured, alike[j]) for j, at in place.items())
-    pairs = {}
-    for c, chosen in enumerate(found.selection.filters):
-        mine = labels == c
-        if not chosen or not bool(mine.any()):
-            continue
-        columns = values[:, [place[j] for j in chosen]]
-        own, others = _best(columns, mine, top), _best(columns, ~mine, near)
-        for at, j in enumerate(chosen):
-            low, high = float(spread.min[place[j]]), float(spread.max[place[j]])
-            density = torch.stack([_density(columns[some, at], low, high) for some in (mine, ~mine)])
+    made, pairs = [], {}
+    users, present = found.users(), set(labels.tolist())
+    for at, j in enumerate(filters):
+        column = values[:, at].contiguous()
+        falling = column.argsort(descending=True, stable=True)
+        made.append(_portrait(j, rows, column, labels, falling, measured, alike[j]))
+        bins = _bins(column)
+        whole = bins.bincount(minlength=BINS)
+        for c in present.intersection(users.get(j, ())):
+            mine = labels == c
+            own, others = falling[mine[falling]][:top], falling[~mine[falling]][:near]
+            density = bins[mine].bincount(minlength=BINS)
             pairs[c, j] = Pair(
-                Found.at(rows[own[at]], columns[own[at], at]),
-                Found.at(rows[others[at]], columns[others[at], at]),
-                density,
+                Found.at(rows[own], column[own]),
+                Found.at(rows[others], column[others]),
+                torch.stack([density, whole - density]),
             )
-    return Portraits(made, pairs, len(rows))
+    return Portraits(tuple(made), pairs, len(rows))
 
 
 def _looked_at(
@@ -120,17 +118,12 @@ def _looked_at(
     return rows, values, labels[rows]
 
 
-def _best(values: Float[Tensor, "n f"], among: Tensor, count: int) -> list[Tensor]:
-    """For each column the rows with the largest values, equals by the smaller row."""
-    rows = among.nonzero()[:, 0]
-    order = values[rows].argsort(dim=0, descending=True, stable=True)[:count]
-    return [rows[column] for column in order.T]
-
-
-def _density(values: Tensor, low: float, high: float) -> Int64[Tensor, " b"]:
+def _bins(column: Float[Tensor, " n"]) -> Int64[Tensor, " n"]:
+    """Which of ``BINS`` equal ones, from the lowest response to the highest, each image's response is in."""
+    low, high = float(column.min()), float(column.max())
     if high <= low:
-        return torch.tensor([len(values)] + [0] * (BINS - 1))
-    return ((values - low) / (high - low) * BINS).long().clamp(0, BINS - 1).bincount(minlength=BINS)
+        return torch.zeros(len(column), dtype=torch.long)
+    return ((column - low) / (high - low) * BINS).long().clamp(0, BINS - 1)
 
 
 def _alike(values: Float[Tensor, "n f"], filters: Sequence[int]) -> dict[int, tuple[tuple[int, float], ...]]:
@@ -147,16 +140,15 @@ def _alike(values: Float[Tensor, "n f"], filters: Sequence[int]) -> dict[int, tu
 
 def _portrait(
     j: int,
-    at: int,
     rows: Tensor,
-    values: Tensor,
+    column: Tensor,
     labels: Tensor,
-    order: Tensor,
+    falling: Tensor,
     measured: Measured,
     alike: tuple[tuple[int, float], ...],
 ) -> Portrait:
-    column, rising = values[:, at], order[:, at]
-    strongest = labels[column.argsort(descending=True, stable=True)[:FIRST]]
+    rising = column.argsort(stable=True)  # equals by the smaller row, as above
+    strongest = labels[falling[:FIRST]]
     counts = strongest.bincount()
     kinds = counts.argsort(descending=True, stable=True).tolist()
     size = min(4, len(rows))

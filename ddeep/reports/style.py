@@ -142,10 +142,14 @@ def save(plot: Plot, folder: Path) -> list[Path]:
                 f"No installed font has {' '.join(sorted(fonts.missing))}, so names in {plot.name} show boxes there. "
                 "Install one that does, such as Noto Sans of that script, and draw again."
             )
+        plot.figure.draw_without_rendering()  # so that all three have one layout, found once
+        layout = plot.figure.get_layout_engine()
+        plot.figure.set_layout_engine("none")
         for path in paths:
             kind, shade = path.suffix[1:], "white" if path.suffix == ".png" else "none"
             with written_whole(path) as temporary, matplotlib.rc_context({"pdf.fonttype": fonts.pdf_type}):
                 plot.figure.savefig(temporary, format=kind, dpi=300, facecolor=shade, metadata=_METADATA[kind])
+        plot.figure.set_layout_engine(layout)
     return paths
 
 
