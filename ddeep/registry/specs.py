@@ -183,7 +183,8 @@ class MetricSpec(Spec):
     It sees what it declares and nothing else: ``responses`` names the splits whose kept responses it reads, and with
     ``per_k`` its statistics depend on the selections, so that ``needs(split, ks)`` is told their numbers of filters per
     class. ``reruns`` says that it runs the network over the test split again; ``measure_all(evidence, selections,
-    context)``, a figure for each, then saves a run for every selection. With ``option`` (its default) users may
+    context)``, a figure for each, then saves a run for every selection, or what else need be done once; with ``per_k``
+    it gets the selections of one k. With ``option`` (its default) users may
     write ``name:number``, or ``name:text`` where the default is text; ``needs`` and ``measure`` then take it as the
     keyword ``option``.
     """

@@ -31,9 +31,8 @@ class SplitEvidence:
             raise ConfigError('This reads the test split: declare `needs("test")`, or responses=("test",).')
         return self.test
 
-    def limited(self, spec: MetricSpec, k: K | None) -> SplitEvidence:
-        """What ``spec`` declares of both splits, for a selection of ``k`` filters per class, and nothing else."""
-        ks = [] if k is None else [k]
+    def limited(self, spec: MetricSpec, ks: Sequence[K]) -> SplitEvidence:
+        """What ``spec`` declares of both splits, for selections of ``ks`` filters per class, and nothing else."""
         train = self.train.limited(needed([spec], "train", ks), "train" in spec.responses)
         statistics = needed([spec], "test", ks)
         if self.test is None or not (statistics or "test" in spec.responses):
@@ -102,9 +101,10 @@ def measure(
     k = selection.size if k is None and selection is not None else k
     figures: dict[str, Any] = {}
     for spec in specs:
+        limited = evidence.limited(spec, [] if k is None else [k])
         without = (spec.of == "selection" and selection is None) or (spec.head_only and context.head is None)
         key = spec.name.replace("-", "_")
-        figures[key] = None if without else resolve(spec.measure)(evidence.limited(spec, k), selection, context)
+        figures[key] = None if without else resolve(spec.measure)(limited, selection, context)
     return figures
 
 
@@ -125,12 +125,17 @@ def compared(more: Iterable[str] = (), *, reruns: bool = True) -> list[MetricSpe
 def measure_each(
     spec: MetricSpec, evidence: SplitEvidence, selections: Sequence[Selection], context: Context, ks: Sequence[K]
 ) -> list[Any]:
-    """One metric's figure of every selection, all at once where it knows how."""
+    """One metric's figure of every selection, all at once where it knows how: those of one k, where that matters."""
     if spec.measure_all is None or (spec.head_only and context.head is None):
         pairs = zip(selections, ks, strict=True)
         return [figure for one, k in pairs for figure in measure([spec], evidence, one, context, k).values()]
-    found = resolve(spec.measure_all)(evidence.limited(spec, None), list(selections), context)
-    return list(found)
+    figures: dict[int, Any] = {}
+    for own in dict.fromkeys(ks) if spec.per_k else [None]:
+        which = [number for number, k in enumerate(ks) if own is None or k == own]
+        limited = evidence.limited(spec, [] if own is None else [own])
+        found = resolve(spec.measure_all)(limited, [selections[number] for number in which], context)
+        figures |= dict(zip(which, found, strict=True))
+    return [figures[number] for number in range(len(selections))]
 
 
 def headline(spec: MetricSpec, figure: Any) -> int | float | None:

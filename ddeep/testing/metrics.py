@@ -120,7 +120,7 @@ def _keeps_to_its_flags(spec: MetricSpec, _data_dir: Path) -> None:
     if "test" not in spec.responses:
         without = replace(evidence, test=replace(evidence.of_test(), responses=None, labels=None))
         _works(spec, without, context, "the test split's kept responses", 'responses=("test",)', expected)
-    declared = evidence.limited(spec, _K)
+    declared = evidence.limited(spec, [_K])
     _works(spec, declared, context, "the statistics it does not declare", "them, by `needs`,", expected)
     if spec.of == "layer":
         broken_unless(

@@ -50,6 +50,7 @@ def ddeep_metrics() -> Iterator[MetricSpec]:
         _PAPER,
         always=True,
         per_k=True,
+        measure_all="ddeep_plugins_builtin.metrics.pmi:measure_all",
     )
     yield _metric(
         "essentiality",

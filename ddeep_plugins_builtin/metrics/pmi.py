@@ -89,11 +89,7 @@ def needs(split: str, ks: Sequence[K]) -> list[Statistic]:
     return [TopCounts(k) for k in ks if isinstance(k, int)] if split == "train" else []
 
 
-def measure(
-    evidence: SplitEvidence,
-    selection: Selection | None,
-    context: Context,  # noqa: ARG001
-) -> dict[str, float | None]:
+def measure(evidence: SplitEvidence, selection: Selection | None, context: Context) -> dict[str, float | None]:
     """Mean over ordered pairs of different classes; ``with_self_pairs`` adds the pairs (c, c), as the authors did.
 
     ``frequency`` and ``support`` are the authors' entropy variants; they take the counts of every image's k largest
@@ -101,13 +97,27 @@ def measure(
     minutes: beyond some 2,800 classes of 2,048 filters.
     """
     assert selection is not None
-    members = selection.membership()
+    return measure_all(evidence, [selection], context)[0]
+
+
+def measure_all(
+    evidence: SplitEvidence,
+    selections: Sequence[Selection],
+    context: Context,  # noqa: ARG001
+) -> list[dict[str, float | None]]:
+    """Of every selection; the authors' variants, the same for all of one size, are computed once."""
+    variants: dict[int | None, dict[str, float]] = {}
+    present = evidence.train.present
+    for size in {selection.size for selection in selections}:
+        counted = evidence.train.statistics.get(TopCounts(size)) if size is not None else None
+        if isinstance(counted, TopCounts) and int(present.sum()) > 1:
+            variants[size] = entropy_information(counted.counts[present].double())
+    return [_figures(selection.membership(), variants.get(selection.size, {})) for selection in selections]
+
+
+def _figures(members: Bool[Tensor, "p k"], variants: dict[str, float]) -> dict[str, float | None]:
     classes = len(members)
     between, own = sum_information(members) if classes else (0.0, 0.0)
-    variants: dict[str, float] = {}
-    counted = evidence.train.statistics.get(TopCounts(selection.size)) if selection.size is not None else None
-    if classes > 1 and isinstance(counted, TopCounts):
-        variants = entropy_information(counted.counts[evidence.train.present].double())
     return {
         "without_self_pairs": between / (classes * (classes - 1)) if classes > 1 else None,
         "with_self_pairs": (between + own) / classes**2 if classes else None,

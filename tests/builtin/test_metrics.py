@@ -151,6 +151,23 @@ def test_pmi_variants_need_one_k(batch: ResponseBatch) -> None:
     assert found["with_self_pairs"] is not None
 
 
+def test_pmi_variants_are_computed_once_for_all_of_one_k(
+    batch: ResponseBatch, selection: Selection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = Selection.of([[0, 3, 1], [1, 2, 0], [5, 4, 0], [3, 6, 1]], FILTERS)
+    fewer = selection  # two filters where three were asked for
+    given, ks = [selection, three, Selection.of([[6, 1]] * CLASSES, FILTERS), three, fewer], [2, 3, 2, 3, 3]
+    spec, context = get_metric("pmi"), Context(nn.ReLU())
+    evidence = SplitEvidence(evidence_of(batch, needed([spec], "train", [2, 3]), CLASSES))
+    alone = [measure([spec], evidence, one, context, k)["pmi"] for one, k in zip(given, ks, strict=True)]
+    counted, really = [], pmi.entropy_information
+    monkeypatch.setattr(pmi, "entropy_information", lambda counts: counted.append(counts) or really(counts))
+    together = measure_each(spec, evidence, given, context, ks)
+    assert together == alone
+    assert [one["frequency"] is None for one in together] == [False, False, False, False, True]
+    assert len(counted) == 2
+
+
 def test_psi_takes_a_mass(batch: ResponseBatch) -> None:
     assert figure("psi:0.9", batch)["mass"] == 0.9
     assert figure("psi:0.9", batch)["median"] < figure("psi", batch)["median"]
