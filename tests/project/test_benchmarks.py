@@ -94,7 +94,7 @@ def test_one_command_prints_a_table_and_writes_a_document(tmp_path: Path) -> Non
     assert "| ddeep list models" in table.stdout.replace("  ", " ")
 
 
-@pytest.mark.parametrize("name", ["decomposed_head", "training", "memory", "gpu"])
+@pytest.mark.parametrize("name", ["decomposed_head", "training", "memory", "gpu", "thousand_classes"])
 def test_benchmarks_without_data(name: str, tmp_path: Path) -> None:
     done = bench(name, "--quick", "--out", str(tmp_path / "bench.json"))
     assert done.returncode == 0, done.stderr
