@@ -134,10 +134,15 @@ def _fit_real(
 
 
 def _priors(labels: Int64[Tensor, " n"], dense: Head) -> Head:
-    """The head of weights 0 that gives each class its share of the images; those without keep their bias."""
+    """The head of weights 0 that gives each class its share of the images; those without keep their bias.
+
+    Biases sum to those of ``dense``, as they then do in every fit: what all logits have in common no gradient moves.
+    """
     counts = torch.bincount(labels.cpu(), minlength=len(dense.bias))
-    bias = torch.where(counts > 0, (counts / len(labels)).log(), dense.bias.detach().cpu())
-    return Head(torch.zeros_like(dense.weight, device="cpu"), bias.to(dense.bias.dtype))
+    bias, present = dense.bias.detach().cpu().clone(), counts > 0
+    shares = (counts[present] / len(labels)).log().to(bias.dtype)
+    bias[present] = shares - shares.mean() + bias[present].mean()
+    return Head(torch.zeros_like(dense.weight, device="cpu"), bias)
 
 
 @dataclass(frozen=True)
