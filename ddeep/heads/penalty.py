@@ -136,7 +136,7 @@ def _fit_real(
 def _priors(labels: Int64[Tensor, " n"], dense: Head) -> Head:
     """The head of weights 0 that gives each class its share of the images; those without keep their bias.
 
-    Biases sum to those of ``dense``, as they then do in every fit: what all logits have in common no gradient moves.
+    Its biases sum to those of ``dense``: no gradient says what all logits have in common, so it stays about there.
     """
     counts = torch.bincount(labels.cpu(), minlength=len(dense.bias))
     bias, present = dense.bias.detach().cpu().clone(), counts > 0
