@@ -9,6 +9,7 @@ import sys
 import tarfile
 from email import message_from_string
 from email.message import Message
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -86,6 +87,17 @@ def test_the_sdist_passes_its_own_tests(sdist: Path) -> None:
     done = subprocess.run(words, cwd=sdist, env=environ, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
+
+
+def test_the_ranges_tried_are_of_what_an_index_has(metadata: Message) -> None:
+    spec = spec_from_file_location("dependency_ranges", ROOT / "scripts" / "dependency_ranges.py")
+    assert spec and spec.loader
+    ranges = module_from_spec(spec)
+    spec.loader.exec_module(ranges)
+    asked = {re.split(r"[\[>]", line)[0] for line in ranges.requirements()}
+    wanted = [re.split(" *; *", line) for line in metadata.get_all("Requires-Dist", [])]
+    names = {re.split(r"[\[<>=]", line)[0] for line, *when in wanted if when in ([], ['extra == "test"'])}
+    assert asked == names - {*ranges.KEPT, "ddeep"} | {"starlette", "uvicorn"}  # those of ddeep[serve]
 
 
 def test_the_metadata_is_whole(metadata: Message) -> None:
