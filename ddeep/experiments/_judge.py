@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..evidence.context import Context
 from ..heads.ablation import essentiality_all
-from ..heads.accuracy import predict_all
+from ..heads.accuracy import right_all
 from ..heads.null import null_right, p_value, random_masks
 from ..heads.paired import accuracy_intervals
 from ..heads.penalty import fit
@@ -42,7 +42,7 @@ class Judge:
 
     def _right(self, heads: Sequence[Head]) -> Bool[Tensor, "h n"]:
         """Which test images each head gets right."""
-        return predict_all(self.responses, heads, device=self.device) == self.labels
+        return right_all(self.responses, self.labels, heads, device=self.device)
 
     def _add_accuracies(self, rows: list[dict[str, Any]], name: str, right: Bool[Tensor, "h n"]) -> None:
         self.outcomes, images = right, len(self.labels)

@@ -12,6 +12,7 @@ from ..data.preprocessing import Preprocessing
 from ..networks.copies import copy_of
 from ..networks.head import Head, get_head
 from ..networks.logits import read_logits
+from ..selections.members import members
 from .cost import least_seconds
 
 HeadLayout = Literal["dense", "gathered"]
@@ -40,10 +41,9 @@ class GatheredLinear(nn.Module):
 
     def __init__(self, weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"]) -> None:
         super().__init__()
-        most = max(1, int((weight != 0).sum(1).max()))
-        index = (weight != 0).to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
+        index, taken = members(weight != 0)
         self.register_buffer("index", index)
-        self.weight = nn.Parameter(weight.gather(1, index))
+        self.weight = nn.Parameter(weight.gather(1, index) * taken)
         self.bias = nn.Parameter(bias)
 
     def forward(self, responses: Float[Tensor, "n k"]) -> Float[Tensor, "n c"]:

@@ -6,6 +6,7 @@ the optimum they are far more exact in float32 than differences of losses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -37,12 +38,22 @@ class Problems(Protocol):
 
 
 class Minimum(NamedTuple):
-    """Where a problem's search ended: parameters, loss, largest |gradient|, steps taken."""
+    """Where a problem's search ended: parameters, loss, largest |gradient|, steps taken, and the gradient itself."""
 
     packed: Float[Tensor, "c m"]
     loss: float
     gradient: float
     steps: int
+    slopes: Float[Tensor, "c m"]
+
+
+class Begun(NamedTuple):
+    """Some problems' parameters, and their gradients and losses there."""
+
+    which: Int64[Tensor, " h"]
+    packed: Packed
+    gradient: Packed
+    loss: Float[Tensor, " h"]
 
 
 def minimise(problems: Problems, start: Packed, tolerance: float, most: int) -> list[Minimum]:
@@ -51,7 +62,12 @@ def minimise(problems: Problems, start: Packed, tolerance: float, most: int) -> 
     Those that are done drop out.
     """
     which = torch.arange(len(start), device=start.device)
-    search = _Search(which, start, *problems.gradient(start, which))
+    return minimise_on(problems, Begun(which, start, *problems.gradient(start, which)), tolerance, most)
+
+
+def minimise_on(problems: Problems, begun: Begun, tolerance: float, most: int) -> list[Minimum]:
+    """``minimise`` of some problems, from where gradients and losses are known."""
+    search = _Search(*begun)
     found: dict[int, Minimum] = {}
     for step in range(most):
         if not torch.isfinite(search.loss).all():
@@ -64,7 +80,14 @@ def minimise(problems: Problems, start: Packed, tolerance: float, most: int) -> 
             search.steps, search.changes = [], []
         _drop(search, ~_advance(problems, search), found, step)  # rounding leaves these no slope to follow
     _drop(search, torch.ones_like(search.which, dtype=torch.bool), found, most)
-    return [found[number] for number in range(len(start))]
+    return [found[number] for number in begun.which.tolist()]
+
+
+def stacked(minima: Sequence[Minimum]) -> tuple[Packed, Packed, Float[Tensor, " h"]]:
+    """Parameters, gradients and losses of all ``minima``."""
+    packed = torch.stack([minimum.packed for minimum in minima])
+    slopes = torch.stack([minimum.slopes for minimum in minima])
+    return packed, slopes, torch.tensor([minimum.loss for minimum in minima]).to(packed)
 
 
 @dataclass
@@ -110,8 +133,9 @@ def _drop(search: _Search, these: Bool[Tensor, " h"], found: dict[int, Minimum],
     if not these.any():
         return
     largest = search.gradient[these].abs().amax((1, 2)).tolist()
-    rows = zip(search.which[these].tolist(), search.packed[these], search.loss[these].tolist(), largest, strict=True)
-    found.update({number: Minimum(packed, loss, gradient, steps) for number, packed, loss, gradient in rows})
+    rows = (search.packed[these], search.loss[these].tolist(), largest, search.gradient[these])
+    for number, packed, loss, most, slopes in zip(search.which[these].tolist(), *rows, strict=True):
+        found[number] = Minimum(packed, loss, most, steps, slopes)
     others = ~these
     search.which, search.packed, search.gradient = search.which[others], search.packed[others], search.gradient[others]
     search.loss = search.loss[others]

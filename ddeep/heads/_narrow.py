@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ..networks.head import Head
+from ..selections.members import members
 
 # From so many weights in the table on, and up to this share of them in use (docs/cost.md, After the pass).
 TABLE, SHARE = 2**15, 0.25
@@ -37,9 +38,8 @@ def worth_it(classes: int, filters: int, width: int) -> bool:
 
 def narrowed(weight: Float[Tensor, "c k"], bias: Float[Tensor, " c"], mask: Bool[Tensor, "c k"]) -> Narrow:
     """A head's weights inside ``mask``, and its bias."""
-    width = int(mask.sum(1).max())
-    filters = mask.float().argsort(dim=1, descending=True, stable=True)[:, :width]
-    values = torch.cat([(weight * mask).gather(1, filters), bias[:, None].to(weight)], 1)
+    filters, taken = members(mask)
+    values = torch.cat([weight.gather(1, filters) * taken, bias[:, None].to(weight)], 1)
     return Narrow(torch.cat([filters, torch.full_like(filters[:, :1], weight.shape[1])], 1), values)
 
 

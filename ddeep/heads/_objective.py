@@ -10,6 +10,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ..networks.device import CPU
+from ..networks.head import Head
+from ..selections.members import members
+from ._lbfgs import Begun
 from ._narrow import FEWEST, NUMBERS, Narrow, columns_of, worth_it
 
 SAMPLE = 4096  # images that give the curvature
@@ -46,7 +49,7 @@ class HeadProblems:
     ) -> None:
         self.responses, self.images, self.device = responses, images, device
         self.count = len(responses) if images is None else len(images)
-        self.l2 = torch.as_tensor(l2, dtype=torch.float64, device=device).expand(len(masks))
+        self.l2 = torch.as_tensor(l2, dtype=torch.float64, device=device).expand(len(masks)).clone()
         self.dtype = torch.float32
         masks = masks.to(device)
         self.weight, self.bias = weight.detach().to(device).double() * masks, bias.detach().to(device).double()
@@ -59,10 +62,10 @@ class HeadProblems:
         for rows, truth in zip(self._parts(IMAGES), torch.split(labels, IMAGES), strict=True):
             sums.index_add_(0, truth, rows.double())
         self.class_means = sums[self.present] / self.count
-        width = int(masks.sum(2).max())
-        self.every_filter = masks.float().argsort(dim=2, descending=True, stable=True)[:, :, :width]
+        self.every_filter, self.every_use = members(masks)
         self.filters = self.every_filter[:, self.present]
-        self.used = masks[:, self.present].gather(2, self.filters).double()
+        self.used = self.every_use[:, self.present].double()
+        width = self.filters.shape[2]
         self.narrow = worth_it(classes, filters, width)
         self.work = self.count * classes * (width + 1 if self.narrow else filters)  # of one step, for one head
 
@@ -73,17 +76,18 @@ class HeadProblems:
         else:
             yield from (self.responses[some].to(self.device) for some in torch.split(self.images, images))
 
-    def pack(self, weights: Float[Tensor, "h c k"], biases: Float[Tensor, "h c"]) -> Packed:
-        """The parameters of heads with these weights and biases."""
-        weights, biases = weights.to(self.device), biases.to(self.device)
-        chosen = weights[:, self.present].double().gather(2, self.filters) * self.used
+    def pack(self, heads: Sequence[Head]) -> Packed:
+        """The parameters of these heads."""
+        weights = torch.stack([head.weight for head in heads]).to(self.device)
+        biases = torch.stack([head.bias for head in heads]).to(self.device)
+        chosen = weights[:, self.present].gather(2, self.filters).double() * self.used
         return torch.cat([chosen, biases[:, self.present, None].double()], 2)
 
     def unpack(self, packed: Packed, which: Int64[Tensor, " h"]) -> tuple[Float[Tensor, "h c k"], Float[Tensor, "h c"]]:
         """Weights (zero outside the masks) and biases of the heads ``which``, of all classes."""
         weights, biases = self.weight[which], self.bias.repeat(len(which), 1)
         scattered = torch.zeros_like(weights[:, self.present])
-        weights[:, self.present] = scattered.scatter(2, self.filters[which], packed[..., :-1] * self.used[which])
+        weights[:, self.present] = scattered.scatter_add(2, self.filters[which], packed[..., :-1] * self.used[which])
         biases[:, self.present] = packed[..., -1]
         return weights, biases
 
@@ -144,10 +148,25 @@ class HeadProblems:
     def _rows(self, packed: Packed, which: Int64[Tensor, " h"]) -> Narrow:
         """The heads ``which``, row below row."""
         filters = self.every_filter[which]
-        values = torch.cat([self.weight[which].gather(2, filters), self.bias.expand(len(which), -1)[..., None]], 2)
+        values = self.weight[which].gather(2, filters) * self.every_use[which]
+        values = torch.cat([values, self.bias.expand(len(which), -1)[..., None]], 2)
         values[:, self.present] = torch.cat([packed[..., :-1] * self.used[which], packed[..., -1:]], 2)
         ones = torch.full_like(filters[..., :1], self.weight.shape[2])
         return Narrow(torch.cat([filters, ones], 2).flatten(0, 1), values.flatten(0, 1))
+
+    def penalised(self, begun: Begun, l2: float) -> Begun:
+        """Give these problems another penalty: gradients and losses there follow from those with the one before."""
+        which, packed, gradient, loss = begun
+        free, more = packed[..., :-1] * self.used[which], l2 - self.l2[which]
+        self.l2[which] = l2
+        of_weights = gradient[..., :-1] + more[:, None, None] * free
+        gradient = torch.cat([of_weights, gradient[..., -1:]], 2)
+        return Begun(which, packed, gradient, loss + more / 2 * free.square().sum((1, 2)))
+
+    def heads(self, packed: Packed, which: Int64[Tensor, " h"]) -> list[Head]:
+        """The heads ``which`` with these parameters, in float32 on the CPU."""
+        weights, biases = self.unpack(packed, which)
+        return [Head(*both) for both in zip(weights.float().cpu(), biases.float().cpu(), strict=True)]
 
     def curvature(self, packed: Packed, which: Int64[Tensor, " h"]) -> Tensor:
         """Of each class's own block of the Hessian, Σ p(1 - p)·r rᵀ over a sample, the Cholesky factor or diagonal."""
@@ -179,7 +198,7 @@ class HeadProblems:
         several = max(1, GATHERED // (places.shape[1] * images))
         blocks = []
         for some, free, weights in zip(*(torch.split(table, several) for table in (places, used, spread)), strict=True):
-            columns = sample[some] * free[..., None]
+            columns = sample[some].mul_(free[..., None])
             weighted = columns * (weights / images)[:, None]
             blocks.append(weighted @ columns.mT if whole else (weighted * columns).sum(2))
         return torch.cat(blocks) + (torch.diag_embed(added) if whole else added)

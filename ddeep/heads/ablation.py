@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ..networks.device import CPU, exact_device
+from ..selections.members import members
+from ._right import which_right
 from .accuracy import predict, right_by_class
 
 LOGITS = 2**21  # logits of several heads at once: few enough for the processor's cache
@@ -143,12 +145,12 @@ def _under_noise(
     """Images of one class still right under every mask, from the logits of both and those of the masks' own filters."""
     clean, noisy = (torch.addmm(bias[:, None], weight, rows.T) for rows in (responses, noise))
     change = (noise - responses).T
-    filters = masks.float().argsort(dim=1, descending=True, stable=True)[:, : max(1, int(masks.sum(1).max()))]
-    used = masks.gather(1, filters)
+    filters, used = members(masks)
+    truth = torch.full((len(responses),), label, device=clean.device)
     right: dict[str, list[Tensor]] = {"selected": [], "others": []}
     for which in torch.split(torch.arange(len(masks)), max(1, LOGITS // clean.numel())):
         weights = weight.T[filters[which]] * used[which][..., None]
         changed = weights.mT @ change[filters[which]]
-        right["selected"].append(((clean + changed).argmax(1) == label).sum(1))
-        right["others"].append(((noisy - changed).argmax(1) == label).sum(1))
+        right["selected"].append(which_right(clean + changed, truth).sum(1))
+        right["others"].append(which_right(noisy - changed, truth).sum(1))
     return {name: torch.cat(parts) for name, parts in right.items()}

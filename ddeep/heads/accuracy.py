@@ -17,6 +17,7 @@ from ..networks.inference import prepare
 from ..networks.logits import check_logits
 from ..statistics.basic import count_pairs
 from ._narrow import logits_of
+from ._right import which_right
 
 
 def predictions(
@@ -87,6 +88,20 @@ def predict_all(
     for rows, which, logits in logits_of(heads, responses, device) if heads else ():
         competing = logits if among is None else logits.masked_fill(~among.to(device)[:, None], -torch.inf)
         found[which, rows] = competing.argmax(1).cpu()
+    return found
+
+
+def right_all(
+    responses: Float[Tensor, "n k"],
+    labels: Int64[Tensor, " n"],
+    heads: Sequence[Head],
+    *,
+    device: torch.device = CPU,
+) -> Bool[Tensor, "h n"]:
+    """Which images each of ``heads`` gets right: ``predict_all(…) == labels``, in less time."""
+    found = torch.empty(len(heads), len(responses), dtype=torch.bool)
+    for rows, which, logits in logits_of(heads, responses, device) if heads else ():
+        found[which, rows] = which_right(logits, labels[rows].to(device)).cpu()
     return found
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..networks.device import CPU, brought, exact_device
 from ..networks.head import Head
-from .accuracy import predict_all
+from .accuracy import right_all
 
 TABLES = 2**24  # masks held at once: numbers in their tables
+PLACE = 32  # bits of a place in a sorting key
 
 
 def random_masks(
@@ -29,11 +30,22 @@ def random_masks(
     pools = torch.Generator().manual_seed(generator.initial_seed() + 1)
     for part in range(0, draws, several):
         shape = (min(several, draws - part), len(sizes), filters)
-        ranks = torch.rand(shape, generator=generator).argsort(2)
+        ranks = _permutations(shape, generator)
         if budget is not None:
             outside = torch.rand(shape[0], filters, generator=pools).argsort(1) >= budget
             ranks = (ranks + filters * outside[:, None]).argsort(2).argsort(2)
         yield ranks < wanted
+
+
+def _permutations(shape: tuple[int, ...], generator: torch.Generator) -> Int64[Tensor, "*r k"]:
+    """Random orders of the last dimension, by numpy's vectorised sort of integers: numbers drawn above their places.
+
+    float32 draws are multiples of 2^-24, so these are the orders of a stable sort of them.
+    """
+    keys = torch.rand(shape, generator=generator).mul_(2**24).long().bitwise_left_shift_(PLACE)
+    keys += torch.arange(shape[-1])
+    keys.numpy().sort(axis=-1)
+    return keys.bitwise_and_(2**PLACE - 1)
 
 
 def decomposed_right(
@@ -49,7 +61,7 @@ def decomposed_right(
     The class of an image is that of the largest logit, the smaller index among equals.
     """
     heads = [Head(head.weight * mask, head.bias) for mask in masks]
-    return (predict_all(responses, heads, device=device) == labels).sum(1)
+    return right_all(responses, labels, heads, device=device).sum(1)
 
 
 def null_right(

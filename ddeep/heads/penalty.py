@@ -14,9 +14,11 @@ from torch import Tensor
 from ..networks.device import CPU, brought, exact_device
 from ..networks.head import Head
 from ..selections.form import HeadForm
+from ._lbfgs import Begun, minimise_on, stacked
 from ._narrow import logits_of
-from ._objective import Images
-from .refit import L2, refit_all
+from ._objective import HeadProblems, Images
+from ._right import which_right
+from .refit import L2, groups_of, refit_all
 
 GRID = tuple(10.0**power for power in range(0, -7, -1))  # 1 to 1e-6: each fit starts from that of the larger penalty
 PART = 10  # one of so many images of a class is held out
@@ -107,30 +109,75 @@ def _fit_real(
         penalty = Penalty(L2 if l2 is None else l2, chosen=False)
         found = refit_all(responses, labels, *dense, masks, l2=penalty.l2, device=device)
         return [(one.head, penalty) for one in found]
-    unseen = responses[held], labels[held]
-    plain = _judge(*unseen, [Head(dense.weight * mask, dense.bias) for mask in masks], device)
-    latest = [_priors(labels, dense)] * len(masks)  # close to the minimum under the largest penalty
-    tried: list[list[_Tried]] = [[] for _ in masks]
-    for candidate in GRID:
-        going = [number for number, own in enumerate(tried) if len(own) < 2 or not own[-1].worse_than(own[-2])]
-        if not going:
-            break
-        starts = [latest[number] for number in going]
-        found = refit_all(
-            *(responses, labels, *dense, masks[going]),
-            l2=candidate,
-            images=kept,
-            start=starts,
-            tolerance=ROUGH,
-            steps=STEPS,
-            device=device,
+    split = _HeldOut(responses, labels, held, kept)
+    fitted: dict[int, tuple[Head, Penalty]] = {}
+    for group in groups_of(masks):
+        fitted |= zip(group, _fit_group(split, dense, masks[group], device), strict=True)
+    return [fitted[number] for number in range(len(masks))]
+
+
+class _HeldOut:
+    """The train split, which of its images are ``held`` out and which ``kept``."""
+
+    def __init__(
+        self, responses: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], held: Images, kept: Images
+    ) -> None:
+        self.responses, self.labels, self.kept = responses, labels, kept
+        self.unseen = responses[held], labels[held]
+
+
+def _fit_group(
+    split: _HeldOut, dense: Head, masks: Bool[Tensor, "h c k"], device: torch.device
+) -> list[tuple[Head, Penalty]]:
+    """Choose every head's penalty, and fit those whose refit is worth it to all images with it."""
+    problems = HeadProblems(split.responses, split.labels, *dense, masks, GRID[0], split.kept, device)
+    best = _best(problems, _priors(split.labels, dense), split)
+    starts = problems.heads(torch.stack([one.packed for one in best]), torch.arange(len(best), device=device))
+    plain = [Head(dense.weight * mask, dense.bias) for mask in masks]
+    rights = [right for right, _ in _judge(*split.unseen, plain, device)]
+    worth = [number for number, (one, right) in enumerate(zip(best, rights, strict=True)) if one.right >= right]
+    refits = refit_all(
+        *(split.responses, split.labels, *dense, masks[worth]),
+        l2=[best[number].l2 for number in worth],
+        start=[starts[number] for number in worth],
+        device=device,
+    )
+    heads = {number: one.head for number, one in zip(worth, refits, strict=True)}
+    percent = 100 / len(split.unseen[1])
+    return [
+        (
+            heads.get(number, plain[number]),
+            Penalty(
+                l2=one.l2,
+                chosen=True,
+                images=len(split.unseen[1]),
+                refit=percent * one.right,
+                decomposed=percent * right,
+                kept="refit" if number in heads else "decomposed",
+            ),
         )
-        judged = _judge(*unseen, [one.head for one in found], device)
-        for number, one, figures in zip(going, found, judged, strict=True):
-            latest[number] = one.head
-            tried[number].append(_Tried(candidate, *figures, one.head))
-    best = [max(own, key=_Tried.rank) for own in tried]
-    return _finish(responses, labels, dense, masks, best, plain, len(held), device)
+        for number, (one, right) in enumerate(zip(best, rights, strict=True))
+    ]
+
+
+def _best(problems: HeadProblems, start: Head, split: _HeldOut) -> list[_Tried]:
+    """The best of every head's fits, with one penalty of the grid after the other, each begun where the last ended."""
+    packed = problems.pack([start] * len(problems.l2))  # close to the minimum under the largest penalty
+    which = torch.arange(len(packed), device=packed.device)
+    begun = Begun(which, packed, *problems.gradient(packed, which))
+    tried: list[list[_Tried]] = [[] for _ in packed]
+    for candidate in GRID:
+        minima = minimise_on(problems, problems.penalised(begun, candidate), ROUGH, STEPS)
+        packed, slopes, losses = stacked(minima)
+        judged = _judge(*split.unseen, problems.heads(packed, begun.which), problems.device)
+        for number, own, figures in zip(begun.which.tolist(), packed, judged, strict=True):
+            tried[number].append(_Tried(candidate, *figures, own))
+        latest = [tried[number] for number in begun.which.tolist()]
+        on = torch.tensor([len(own) < 2 or not own[-1].worse_than(own[-2]) for own in latest], device=packed.device)
+        if not on.any():
+            break
+        begun = Begun(begun.which[on], packed[on], slopes[on], losses[on])
+    return [max(own, key=_Tried.rank) for own in tried]
 
 
 def _priors(labels: Int64[Tensor, " n"], dense: Head) -> Head:
@@ -147,12 +194,12 @@ def _priors(labels: Int64[Tensor, " n"], dense: Head) -> Head:
 
 @dataclass(frozen=True)
 class _Tried:
-    """A penalty, how many held-out images the head fitted with it gets right, its cross-entropy there, and the head."""
+    """A penalty, and the head fitted with it: held-out images that it gets right, cross-entropy there, parameters."""
 
     l2: float
     right: int
     loss: float
-    head: Head
+    packed: Float[Tensor, "p m1"]
 
     def rank(self) -> tuple[int, float]:
         """The larger, the better."""
@@ -161,42 +208,6 @@ class _Tried:
     def worse_than(self, other: _Tried) -> bool:
         """By both figures."""
         return self.right < other.right and self.loss > other.loss
-
-
-def _finish(
-    responses: Float[Tensor, "n k"],
-    labels: Int64[Tensor, " n"],
-    dense: Head,
-    masks: Bool[Tensor, "h c k"],
-    best: Sequence[_Tried],
-    plain: Sequence[tuple[int, float]],
-    images: int,
-    device: torch.device,
-) -> list[tuple[Head, Penalty]]:
-    """Fit the heads whose refit is worth it to all images, with the penalty that was best."""
-    worth = [number for number, (one, (right, _)) in enumerate(zip(best, plain, strict=True)) if one.right >= right]
-    chosen = [best[number] for number in worth]
-    refits = refit_all(
-        *(responses, labels, *dense, masks[worth]),
-        l2=[one.l2 for one in chosen],
-        start=[one.head for one in chosen],
-        device=device,
-    )
-    fitted = {number: one.head for number, one in zip(worth, refits, strict=True)}
-    return [
-        (
-            fitted.get(number, Head(dense.weight * mask, dense.bias)),
-            Penalty(
-                l2=one.l2,
-                chosen=True,
-                images=images,
-                refit=100 * one.right / images,
-                decomposed=100 * right / images,
-                kept="refit" if number in fitted else "decomposed",
-            ),
-        )
-        for number, (mask, one, (right, _)) in enumerate(zip(masks, best, plain, strict=True))
-    ]
 
 
 def hold_out(labels: Int64[Tensor, " n"], seed: int) -> tuple[Images, Images]:
@@ -220,8 +231,8 @@ def _judge(
     """How many images each head gets right, and the mean cross-entropy."""
     right, loss = torch.zeros(len(heads), dtype=torch.int64), torch.zeros(len(heads), dtype=torch.float64)
     for rows, which, logits in logits_of(heads, responses, device):
-        truth = labels[rows].to(device).expand(len(which), -1)
-        right[which] += (logits.argmax(1) == truth).sum(1).cpu()
-        losses = F.cross_entropy(logits, truth, reduction="none")
+        truth = labels[rows].to(device)
+        losses = F.cross_entropy(logits, truth.expand(len(which), -1), reduction="none")
         loss[which] += losses.sum(1, dtype=torch.float64).cpu() / len(labels)
+        right[which] += which_right(logits, truth).sum(1).cpu()
     return list(zip(right.tolist(), loss.tolist(), strict=True))

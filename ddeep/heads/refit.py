@@ -14,7 +14,7 @@ from ..networks.device import CPU, brought, exact_device
 from ..networks.head import Head
 from ..selections.form import HeadForm
 from ._lbfgs import Minimum, Problems, minimise
-from ._objective import LARGEST, HeadProblems, Images
+from ._objective import LARGEST, HeadProblems
 from .form import FormedProblems, Scale
 
 L2 = 1e-4
@@ -67,55 +67,51 @@ def refit_all(
     *,
     l2: float | Sequence[float] = L2,
     tolerance: float = GRADIENT_TOLERANCE,
-    images: Images | None = None,
     start: Sequence[Head] | None = None,
-    steps: int | None = None,
     form: HeadForm = "real",
     device: torch.device = CPU,
 ) -> list[Refit]:
     """``refit`` with every mask, side by side: many times faster than one after the other.
 
-    ``l2`` may be each head's own, ``start`` a head for each to start from; ``images`` are those to fit to (default:
-    all). With ``steps`` no more than those are taken, in float32 alone, and nobody is warned. In another ``form`` than
-    real the minimum is that among heads of the form with the signs of ``start``. Time grows with heads · N · C · K, or,
-    where the widest class has few filters (m, docs/cost.md), heads · N · C · (m + 1); memory does not grow
-    beyond that of a group of heads.
+    ``l2`` may be each head's own, ``start`` a head for each to start from. In another ``form`` than real the minimum is
+    that among heads of the form with the signs of ``start``. Time grows with heads · N · C · K, or, where the widest
+    class has few filters (m, docs/cost.md), heads · N · C · (m + 1); memory does not grow beyond that of a group of
+    heads.
     """
-    scale = Scale.of(responses if images is None else responses[images]) if form != "real" else None
+    scale = Scale.of(responses) if form != "real" else None
     penalties = [l2] * len(masks) if isinstance(l2, int | float) else list(l2)
-    classes, filters = weight.shape
     device = exact_device(device)
     responses = brought(responses, device)
-    widths = masks.sum(2).amax(1).cpu()
-    waiting = widths.argsort(stable=True).tolist()
     found: dict[int, Refit] = {}
-    while waiting:
-        # Heads of like width together; neither their weights nor their curvature may outgrow the limit.
-        group = waiting[: max(1, LARGEST // (4 * classes * filters))]
-        while len(group) > 1 and len(group) * classes * (int(widths[group[-1]]) + 1) ** 2 > LARGEST:
-            group = group[: (len(group) + 1) // 2]
-        waiting = waiting[len(group) :]
+    for group in groups_of(masks):
         own = [penalties[number] for number in group]
-        problems = HeadProblems(responses, labels, weight, bias, masks[group], own, images, device)
+        problems = HeadProblems(responses, labels, weight, bias, masks[group], own, device=device)
         begun = [Head(weight, bias) if start is None else start[number] for number in group]
         formed = FormedProblems(problems, begun, form, scale) if scale is not None else None
-        begin = problems.pack(*_stacked(begun)) if formed is None else formed.started
-        solved: Problems = problems if formed is None else formed
-        minima = minimise(solved, begin, tolerance, steps) if steps else _solve(problems, solved, begin, tolerance)
+        begin = problems.pack(begun) if formed is None else formed.started
+        minima = _solve(problems, problems if formed is None else formed, begin, tolerance)
         which = torch.arange(len(group)).to(device)
         packed = torch.stack([minimum.packed for minimum in minima])
-        weights, biases = problems.unpack(packed if formed is None else formed.expand(packed, which), which)
-        for number, minimum, fitted, offset in zip(group, minima, weights, biases, strict=True):
-            found[number] = Refit(
-                Head(fitted.float().cpu(), offset.float().cpu()), minimum.loss, minimum.gradient, minimum.steps
-            )
-    if steps is None:
-        _warn(list(found.values()), tolerance)
+        fitted = problems.heads(packed if formed is None else formed.expand(packed, which), which)
+        for number, minimum, head in zip(group, minima, fitted, strict=True):
+            found[number] = Refit(head, minimum.loss, minimum.gradient, minimum.steps)
+    _warn(list(found.values()), tolerance)
     return [found[number] for number in range(len(masks))]
 
 
-def _stacked(heads: Sequence[Head]) -> tuple[Float[Tensor, "h c k"], Float[Tensor, "h c"]]:
-    return torch.stack([head.weight for head in heads]), torch.stack([head.bias for head in heads])
+def groups_of(masks: Bool[Tensor, "h c k"]) -> list[list[int]]:
+    """Heads of like width together; neither their weights nor their curvature may outgrow the limit."""
+    _, classes, filters = masks.shape
+    widths = masks.sum(2).amax(1).cpu()
+    waiting = widths.argsort(stable=True).tolist()
+    groups = []
+    while waiting:
+        group = waiting[: max(1, LARGEST // (4 * classes * filters))]
+        while len(group) > 1 and len(group) * classes * (int(widths[group[-1]]) + 1) ** 2 > LARGEST:
+            group = group[: (len(group) + 1) // 2]
+        groups.append(group)
+        waiting = waiting[len(group) :]
+    return groups
 
 
 def _solve(heads: HeadProblems, problems: Problems, start: Float[Tensor, "h p m1"], tolerance: float) -> list[Minimum]:

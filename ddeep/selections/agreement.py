@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from .members import members
 from .selection import Selection
 
 CELLS = 2**24  # pairs of filters compared at once
@@ -42,11 +43,9 @@ def rank_agreement(selections: Sequence[Selection]) -> Float[Tensor, "s s"]:
 
 def _tau(a: Int64[Tensor, "c k"], b: Int64[Tensor, "c k"], either: Bool[Tensor, "c k"]) -> Tensor:
     """Mean τ-b over classes of two tables of places, over the filters in ``either``."""
-    width = max(1, int(either.sum(1).max()))
-    own = either.float().argsort(dim=1, descending=True, stable=True)[:, :width]
-    counted = either.gather(1, own)
+    own, counted = members(either)
     found = []
-    for rows in torch.split(torch.arange(len(own)), max(1, CELLS // width**2)):
+    for rows in torch.split(torch.arange(len(own)), max(1, CELLS // own.shape[1] ** 2)):
         pairs = counted[rows, :, None] & counted[rows, None, :]
         signs = [_signs(places.gather(1, own)[rows]) * pairs for places in (a, b)]
         product, *norms = (x.mul(y).sum((1, 2)) for x, y in ((signs[0], signs[1]), signs[:1] * 2, signs[1:] * 2))

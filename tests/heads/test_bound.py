@@ -8,6 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddeep.heads._lbfgs import minimise
+from ddeep.heads._objective import HeadProblems
 from ddeep.heads.bound import _Relaxation, lower_bound, objective
 from ddeep.heads.refit import refit, refit_all
 from ddeep.networks.head import Head
@@ -33,9 +35,10 @@ def test_no_selection_of_all_has_a_smaller_loss(filters: int, l2: float, loosene
     masks = torch.from_numpy(reference.masks(3, filters, 2))
     assert len(masks) == (filters * (filters - 1) // 2) ** 3
     head = zeros(3, filters)
-    rough = refit_all(responses, labels, *head, masks, l2=l2, tolerance=1e-2, steps=8)
+    problems = HeadProblems(responses, labels, *head, masks, l2)
+    rough = minimise(problems, problems.pack([head] * len(masks)), tolerance=1e-2, most=8)
     nearly = torch.tensor([one.loss for one in rough]).argsort()[:300]
-    losses = [one.loss for one in refit_all(responses, labels, *head, masks[nearly], l2=l2, tolerance=1e-4, steps=60)]
+    losses = [one.loss for one in refit_all(responses, labels, *head, masks[nearly], l2=l2, tolerance=1e-4)]
     exact = refit(responses, labels, *head, masks[nearly[int(np.argmin(losses))]], l2=l2)
     dense = refit(responses, labels, *head, torch.ones(3, filters, dtype=torch.bool), l2=l2)
     found = lower_bound(responses, labels, exact.head, torch.full((3,), 2), l2)

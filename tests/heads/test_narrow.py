@@ -52,7 +52,7 @@ def test_loss_gradient_and_curvature_are_those_of_the_whole_table(seed: int) -> 
     responses, labels, weight, bias, masks = problem(seed)
     problems = HeadProblems(responses, labels, weight, bias, masks, [0.1, 0.2, 0.3])
     problems.dtype = torch.float64
-    packed, which = problems.pack(weight * masks, bias.expand(3, -1)), torch.tensor([2, 0])
+    packed, which = problems.pack([Head(weight * mask, bias) for mask in masks]), torch.tensor([2, 0])
     packed = packed[which] + 0.1
     assert not problems.narrow
     expected = *problems.gradient(packed, which), problems.curvature(packed, which)

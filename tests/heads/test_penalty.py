@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ddeep.heads._lbfgs import Begun
+from ddeep.heads._objective import HeadProblems
 from ddeep.heads.accuracy import predict
 from ddeep.heads.penalty import GRID, fit, hold_out
 from ddeep.heads.refit import refit, refit_all
@@ -127,9 +129,22 @@ def test_one_image_a_class_leaves_none_to_choose_by() -> None:
 def test_a_part_of_the_images_is_as_good_as_a_copy_of_it() -> None:
     data = Noisy(40)
     _, kept = hold_out(data.labels, 0)
-    (part,) = refit_all(data.responses, data.labels, *data.head, data.mask[None], images=kept)
-    alone = refit(data.responses[kept], data.labels[kept], *data.head, data.mask)
-    assert part.loss == pytest.approx(alone.loss, rel=1e-9)
+    part = HeadProblems(data.responses, data.labels, *data.head, data.mask[None], 1e-4, kept)
+    alone = HeadProblems(data.responses[kept], data.labels[kept], *data.head, data.mask[None], 1e-4)
+    packed, which = alone.pack([data.head]), torch.zeros(1, dtype=torch.int64)
+    torch.testing.assert_close(part.gradient(packed, which), alone.gradient(packed, which), rtol=0, atol=0)
+
+
+@given(seed=st.integers(0, 99), l2=st.sampled_from([0.0, 1e-6, 0.3]))
+@examples(5)
+def test_another_penalty_needs_no_image(seed: int, l2: float) -> None:
+    data, which = Noisy(20, seed=seed), torch.tensor([2, 0])
+    masks = torch.rand(3, *data.mask.shape, generator=torch.Generator().manual_seed(seed)) < 0.4
+    problems = HeadProblems(data.responses, data.labels, *data.head, masks, [0.1, 0.2, 0.5])
+    packed = problems.pack([data.head] * 3)[which] + 0.1
+    begun = problems.penalised(Begun(which, packed, *problems.gradient(packed, which)), l2)
+    assert problems.l2.tolist() == [l2, 0.2, l2]
+    torch.testing.assert_close((begun.gradient, begun.loss), problems.gradient(packed, which))
 
 
 def test_every_head_has_a_penalty_of_its_own() -> None:

@@ -73,7 +73,7 @@ def _curvature(size: Size) -> Callable[[], object]:
 def _problem(size: Size) -> tuple[HeadProblems, Tensor, Tensor]:
     responses, labels, head, masks = size.made()
     problems = HeadProblems(responses, labels, *head, masks[:1], 1e-4)
-    return problems, problems.pack(head.weight[None], head.bias[None]), torch.zeros(1, dtype=torch.int64)
+    return problems, problems.pack([head]), torch.zeros(1, dtype=torch.int64)
 
 
 def _null(size: Size) -> Callable[[], object]:

@@ -91,7 +91,8 @@ def test_the_sdist_passes_its_own_tests(sdist: Path) -> None:
 
 def test_the_ranges_tried_are_of_what_an_index_has(metadata: Message) -> None:
     spec = spec_from_file_location("dependency_ranges", ROOT / "scripts" / "dependency_ranges.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     ranges = module_from_spec(spec)
     spec.loader.exec_module(ranges)
     asked = {re.split(r"[\[>]", line)[0] for line in ranges.requirements()}
