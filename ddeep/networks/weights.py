@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import overload
+from typing import Any, overload
 from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .. import console
 from ..errors import WeightsError
@@ -78,7 +79,7 @@ def build_fitting(
     making needs numbers cannot be made without memory; it is compared when it is loaded.
     """
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), _Unfilled():
             sketch = build(outputs)
     except Exception:  # of any kind: it is made in earnest next, and fails there if it fails at all
         sketch = None
@@ -87,6 +88,13 @@ def build_fitting(
         state = fitting(state, sketch.state_dict()) or state
         _check_fit(sketch, {n: t for n, t in state.items() if not n.startswith(skipped)}, label, skipped)
     return build(outputs)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Random numbers fill no tensor: without memory it has no use for them, and torch loads its compiler to know so."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], label: str = "The weights") -> dict[str, Tensor]:

@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,14 @@ def test_the_papers_checkpoint_by_its_published_name(real_data):
     path = real_data("weights/resnet20-12fca82f.th")
     weights = spec(url="https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models/" + path.name)
     assert find_weights(weights, path.parent.parent) == path
+
+
+def test_comparing_shapes_does_not_load_the_compiler() -> None:
+    code = (
+        "import sys\n"
+        "from torch import nn\n"
+        "from ddeep.networks.weights import build_fitting\n"
+        "build_fitting(lambda outputs: nn.Linear(4, outputs), 2, nn.Linear(4, 2).state_dict(), 'These')\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
