@@ -32,8 +32,9 @@ class HeadProblems:
     ``l2`` is one number for all heads, or each head's own; with ``images`` only those count.
     Packed parameters ``(H, P, m + 1)`` hold, for each of the P classes that have images, its own weights and then its
     bias: ``filters`` says which filter a weight belongs to, and ``used`` is 0 where a class has fewer filters than the
-    widest. Classes without images keep the rows they start with. All is computed on ``device`` in ``dtype``, and summed
-    in float64: from the weights in use where those are few, else from the whole table.
+    widest. Classes without images keep the rows they start with, so all that counts of them, the sum of their
+    exponentials, is computed once. All is computed on ``device`` in ``dtype``, and summed in float64: from the weights
+    in use where those are few, else from the whole table.
     """
 
     def __init__(
@@ -52,8 +53,7 @@ class HeadProblems:
         self.l2 = torch.as_tensor(l2, dtype=torch.float64, device=device).expand(len(masks)).clone()
         self.dtype = torch.float32
         masks = masks.to(device)
-        self.weight, self.bias = weight.detach().to(device).double() * masks, bias.detach().to(device).double()
-        classes, filters = weight.shape
+        classes, filters = self.shape = weight.shape
         labels = (labels if images is None else labels[images.to(labels.device)]).to(device)
         counts = torch.bincount(labels, minlength=classes)
         self.present = torch.nonzero(counts)[:, 0]
@@ -62,12 +62,27 @@ class HeadProblems:
         for rows, truth in zip(self._parts(IMAGES), torch.split(labels, IMAGES), strict=True):
             sums.index_add_(0, truth, rows.double())
         self.class_means = sums[self.present] / self.count
-        self.every_filter, self.every_use = members(masks)
-        self.filters = self.every_filter[:, self.present]
-        self.used = self.every_use[:, self.present].double()
-        width = self.filters.shape[2]
+        self.filters, used = members(masks[:, self.present])
+        self.used, width = used.double(), self.filters.shape[2]
+        self.absent = torch.nonzero(counts == 0)[:, 0]
+        self.rows_kept = weight.detach().to(device).double()[self.absent] * masks[:, self.absent]
+        self.biases_kept = bias.detach().to(device).double()[self.absent]
+        self.elsewhere = self._sum_absent()
+        classes = len(self.present)
         self.narrow = worth_it(classes, filters, width)
         self.work = self.count * classes * (width + 1 if self.narrow else filters)  # of one step, for one head
+
+    def _sum_absent(self) -> Float[Tensor, "h n"] | None:
+        """log Σ exp of the logits that every head gives an image's absent classes; None where there are none."""
+        if not len(self.absent):
+            return None
+        rows = self.rows_kept
+        alike = bool((rows == rows[:1]).all())  # as where absent classes have all filters
+        found = []
+        for images in self._parts(max(1, min(IMAGES, NUMBERS // len(self.absent)))):
+            logits = [torch.addmm(self.biases_kept, images.double(), own.T) for own in (rows[:1] if alike else rows)]
+            found.append(torch.stack([own.logsumexp(1) for own in logits]))
+        return torch.cat(found, 1).expand(len(rows), -1)
 
     def _parts(self, images: int) -> Iterator[Float[Tensor, "n k"]]:
         """The responses of the images that count, so many at once: read as they are needed, never all copied."""
@@ -85,11 +100,16 @@ class HeadProblems:
 
     def unpack(self, packed: Packed, which: Int64[Tensor, " h"]) -> tuple[Float[Tensor, "h c k"], Float[Tensor, "h c"]]:
         """Weights (zero outside the masks) and biases of the heads ``which``, of all classes."""
-        weights, biases = self.weight[which], self.bias.repeat(len(which), 1)
-        scattered = torch.zeros_like(weights[:, self.present])
-        weights[:, self.present] = scattered.scatter_add(2, self.filters[which], packed[..., :-1] * self.used[which])
-        biases[:, self.present] = packed[..., -1]
+        weights = packed.new_empty(len(which), *self.shape)
+        weights[:, self.present], weights[:, self.absent] = self._table(packed, which), self.rows_kept[which]
+        biases = packed.new_empty(weights.shape[:2])
+        biases[:, self.present], biases[:, self.absent] = packed[..., -1], self.biases_kept
         return weights, biases
+
+    def _table(self, packed: Packed, which: Int64[Tensor, " h"]) -> Float[Tensor, "h p k"]:
+        """The weights of all classes that have images, zero outside the masks."""
+        table = packed.new_zeros(*packed.shape[:2], self.shape[1])
+        return table.scatter_add_(2, self.filters[which], packed[..., :-1] * self.used[which])
 
     def gradient(self, packed: Packed, which: Int64[Tensor, " h"]) -> tuple[Packed, Float[Tensor, " h"]]:
         """Gradient and loss. Σ_n 1[y_n = c]·r_n is known beforehand, so images only add the heads' own shares."""
@@ -105,53 +125,59 @@ class HeadProblems:
 
     def _all(self, packed: Packed, which: Int64[Tensor, " h"]) -> tuple[Tensor, Tensor, Tensor]:
         """Over all images, Σ log Σ exp of every head, and Σ of its shares by every weight and bias: the whole table."""
-        weights, biases = self.unpack(packed, which)
+        weights = self._table(packed, which)
         heads, classes, filters = weights.shape
         rows_of_weights = weights.view(-1, filters).to(self.dtype)
-        rows_of_biases = biases.view(-1, 1).to(self.dtype)
+        rows_of_biases = packed[..., -1].reshape(-1, 1).to(self.dtype)
         by_weight = torch.zeros(heads * classes, filters, dtype=torch.float64, device=self.device)
         by_bias = torch.zeros(heads * classes, dtype=torch.float64, device=self.device)
         loss = torch.zeros(heads, dtype=torch.float64, device=self.device)
-        for images in self._parts(max(1, min(IMAGES, NUMBERS // (heads * classes)))):
+        several = max(1, min(IMAGES, NUMBERS // (heads * classes)))
+        for part, images in enumerate(self._parts(several)):
             images = images.to(self.dtype)
             logits = torch.addmm(rows_of_biases, rows_of_weights, images.T).view(heads, classes, -1)
-            loss += _into_shares(logits)
+            loss += _into_shares(logits, self._elsewhere(which, part * several, len(images)))
             flat = logits.view(heads * classes, -1)
             by_weight += flat @ images
             by_bias += flat.sum(1)
-        of_present = by_weight.view(heads, classes, filters)[:, self.present]
-        return loss, of_present.gather(2, self.filters[which]), by_bias.view(heads, classes)[:, self.present]
+        by_own = by_weight.view(heads, classes, filters).gather(2, self.filters[which])
+        return loss, by_own, by_bias.view(heads, classes)
 
     @torch.inference_mode(mode=False)  # what is made in it has no slopes
     def _few(self, packed: Packed, which: Int64[Tensor, " h"]) -> tuple[Tensor, Tensor, Tensor]:
         """The same from the weights in use alone."""
         narrow = self._rows(packed, which)
-        heads, classes = len(which), len(self.bias)
+        heads, classes = len(which), len(self.present)
         values = narrow.values.to(self.dtype)
         slopes = torch.zeros_like(narrow.values)
         loss = torch.zeros(heads, dtype=torch.float64, device=self.device)
         images_at_once = max(FEWEST, min(COLUMNS, NUMBERS // classes))
         several = max(1, NUMBERS // (classes * images_at_once)) * classes
-        for images in self._parts(images_at_once):
+        for part, images in enumerate(self._parts(images_at_once)):
             columns = columns_of(images.to(self.dtype))  # turned once for all heads
             for start in range(0, heads * classes, several):
-                rows = slice(start, start + several)
+                rows, some = slice(start, start + several), slice(start // classes, (start + several) // classes)
                 leaf = values[rows].detach().requires_grad_()
                 with torch.enable_grad():
                     logits = Narrow(narrow.places[rows], leaf).logits(columns)
                 shares = logits.detach().view(-1, classes, columns.shape[1])
-                loss[start // classes : (start + several) // classes] += _into_shares(shares)
+                rest = self._elsewhere(which[some], part * images_at_once, len(images))
+                loss[some] += _into_shares(shares, rest)
                 slopes[rows] += torch.autograd.grad(logits, leaf, shares.view_as(logits))[0]
-        of_present = slopes.view(heads, classes, -1)[:, self.present]
-        return loss, of_present[..., :-1], of_present[..., -1]
+        slopes = slopes.view(heads, classes, -1)
+        return loss, slopes[..., :-1], slopes[..., -1]
+
+    def _elsewhere(self, which: Int64[Tensor, " h"], start: int, images: int) -> Float[Tensor, "h n"] | None:
+        """log Σ exp of the absent classes' logits of so many images, in the precision at hand."""
+        if self.elsewhere is None:
+            return None
+        return self.elsewhere[which, start : start + images].to(self.dtype)
 
     def _rows(self, packed: Packed, which: Int64[Tensor, " h"]) -> Narrow:
-        """The heads ``which``, row below row."""
-        filters = self.every_filter[which]
-        values = self.weight[which].gather(2, filters) * self.every_use[which]
-        values = torch.cat([values, self.bias.expand(len(which), -1)[..., None]], 2)
-        values[:, self.present] = torch.cat([packed[..., :-1] * self.used[which], packed[..., -1:]], 2)
-        ones = torch.full_like(filters[..., :1], self.weight.shape[2])
+        """The classes that have images of the heads ``which``, row below row."""
+        filters = self.filters[which]
+        values = torch.cat([packed[..., :-1] * self.used[which], packed[..., -1:]], 2)
+        ones = torch.full_like(filters[..., :1], self.shape[1])
         return Narrow(torch.cat([filters, ones], 2).flatten(0, 1), values.flatten(0, 1))
 
     def penalised(self, begun: Begun, l2: float) -> Begun:
@@ -177,15 +203,15 @@ class HeadProblems:
         whole = classes * width**2 <= LARGEST
         found = []
         for own, head in zip(packed, which, strict=True):
-            shares = torch.softmax(self._logits(own, head, sample), 0)[self.present]
+            shares = self._logits(own, head, sample)
+            _into_shares(shares[None], None if self.elsewhere is None else self.elsewhere[head, None, ::step])
             found.append(self._blocks(sample, head, shares * (1 - shares), whole))
         return torch.linalg.cholesky(torch.stack(found)) if whole else torch.stack(found)
 
     def _logits(self, packed: Tensor, head: Tensor, columns: Tensor) -> Float[Tensor, "c n"]:
         if self.narrow:
             return self._rows(packed[None], head[None]).logits(columns)
-        weights, biases = self.unpack(packed[None], head[None])
-        return torch.addmm(biases.T, weights[0], columns[:-1])
+        return torch.addmm(packed[:, -1:], self._table(packed[None], head[None])[0], columns[:-1])
 
     def _blocks(self, sample: Tensor, head: Tensor, spread: Tensor, whole: bool) -> Tensor:
         """One head's blocks ``(P, m + 1, m + 1)`` or diagonals ``(P, m + 1)``; unused places have curvature 1."""
@@ -204,9 +230,16 @@ class HeadProblems:
         return torch.cat(blocks) + (torch.diag_embed(added) if whole else added)
 
 
-def _into_shares(logits: Float[Tensor, "h c n"]) -> Float[Tensor, " h"]:
-    """Turn logits into every class's share of its image, in place; returns Σ log Σ exp over the images."""
+def _into_shares(logits: Float[Tensor, "h p n"], elsewhere: Float[Tensor, "h n"] | None) -> Float[Tensor, " h"]:
+    """Turn logits into every class's share of its image, in place; returns Σ log Σ exp over the images.
+
+    ``elsewhere`` is log Σ exp of the classes that are not among these.
+    """
     largest = logits.amax(1, keepdim=True)
+    if elsewhere is not None:
+        largest = torch.maximum(largest, elsewhere[:, None])
     total = logits.sub_(largest).exp_().sum(1, keepdim=True)
+    if elsewhere is not None:
+        total += (elsewhere[:, None] - largest).exp()
     logits.div_(total)
     return (total.log() + largest).sum((1, 2), dtype=torch.float64)

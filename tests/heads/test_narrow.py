@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ddeep.heads import _narrow, _objective
-from ddeep.heads._narrow import columns_of, narrowed, worth_it
+from ddeep.heads._narrow import Rows, columns_of, narrowed, worth_it
 from ddeep.heads._objective import HeadProblems
 from ddeep.heads.accuracy import predict, predict_all
 from ddeep.heads.refit import refit_all
@@ -28,6 +28,7 @@ def problem(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     order = torch.rand(3, CLASSES, FILTERS, generator=generator).argsort(2)
     masks = order < torch.tensor([1, 2, 3])[:, None, None]
     masks[2, 0] = False
+    masks[1:, -1] = True  # as of a class without images
     return responses, labels, weight, torch.randn(CLASSES, generator=generator), masks
 
 
@@ -41,9 +42,23 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def test_logits_are_those_of_the_masked_head() -> None:
     responses, _, weight, bias, masks = problem(0)
-    for mask in masks:
-        found = narrowed(weight, bias, mask).logits(columns_of(responses))
-        torch.testing.assert_close(found.T, responses @ (weight * mask).T + bias)
+    columns = columns_of(responses)
+    each = [narrowed(Head(weight * mask, bias), mask.sum(1) > 3) for mask in masks]
+    expected = [weight @ responses.T + bias[:, None] for weight in weight * masks]
+    for rows, own in zip(each, expected, strict=True):
+        torch.testing.assert_close(rows.logits(columns), own)
+
+
+def test_rows_of_one_width_stand_below_one_another() -> None:
+    responses, _, weight, bias, masks = problem(0)
+    heads = [Head(weight * mask, bias) for mask in (masks[2], masks[2].roll(1, 0), masks[2].roll(3, 0))]
+    below, columns = (
+        Rows.below([narrowed(head, (head.weight != 0).sum(1) > 3) for head in heads]),
+        columns_of(responses),
+    )
+    expected = torch.cat([head.weight @ responses.T + head.bias[:, None] for head in heads])
+    for start, stop in ((0, 3 * CLASSES), (3, 2 * CLASSES - 1), (CLASSES - 1, CLASSES), (8, 3 * CLASSES + 5)):
+        torch.testing.assert_close(below.part(start, stop).logits(columns), expected[start:stop])
 
 
 @given(seed=st.integers(0, 999))
