@@ -117,6 +117,24 @@ def forms(rows: Rows) -> Figure:
     return figure
 
 
+def cuts(rows: Rows) -> Figure:
+    """Points lost against the whole network by networks whose filters were chosen in different ways."""
+    column = rows[0].index("against the whole network")
+    named = [row[0].replace("`", "").replace(" (taylor)", "") for row in rows[1:]]
+    lost = [[float(number) for number in re.findall(r"[\d.]+", row[column])] for row in rows[1:]]  # all are losses
+    figure = Figure(figsize=(WIDTH, 1.9), layout="constrained")
+    axes = figure.subplots()
+    for place, (middle, most, least) in enumerate(lost):
+        axes.plot([-most, -least], [place, place], color=SERIES[place], linewidth=2)
+        axes.plot(-middle, place, color=SERIES[place], marker=MARKERS[place])
+    axes.set_yticks(range(len(named)), named)
+    axes.set_ylim(len(named) - 0.5, -0.5)
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.set_xlabel("points against the whole network, 95 % interval")
+    grid(axes, "x")
+    return figure
+
+
 def head(_: Rows) -> Figure:
     """The weights of a head: all of them, those of five filters a class, and these after the refit."""
     run = ddeep.run(model="resnet20", strategy="paper", k=5)
@@ -144,6 +162,7 @@ PICTURES: dict[str, tuple[Callable[[Rows], Figure], tuple[str, str] | None]] = {
     "performance": (costs, ("performance.md", "benchmark")),
     "reproduction": (reproduction, ("reproduction.md", "k | 2")),
     "head-forms": (forms, ("heads.md", "network, data | selection | `real`")),
+    "cuts": (cuts, ("export.md", "five classes: filters chosen by")),
     "decomposed-head": (head, None),
 }
 

@@ -29,11 +29,13 @@ def test_it_is_drawn_from_the_table(name: str) -> None:
         "performance": lambda: {label.get_text() for one in axes for label in one.get_yticklabels()},
         "reproduction": lambda: {f"{y:.2f}" for line in axes[0].lines for y in line.get_ydata()},
         "head-forms": lambda: {label.get_text() for label in axes[0].get_xticklabels()},
+        "cuts": lambda: {f"{line.get_xdata()[0]:.2f}".replace("-", "−") for line in axes[0].lines},
     }[name]()
     wanted = {
         "performance": {f"{row[1]}:  {float(row[2]):.3g}" for row in rows if row[0] in ("breadth", "training")},
         "reproduction": {cell for row in rows[1:] for cell in row[1:]},
         "head-forms": set(rows[0][2:]),
+        "cuts": {row[4].split(" ")[0] for row in rows[1:]},
     }[name]
     assert wanted <= said
 
