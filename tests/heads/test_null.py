@@ -7,7 +7,7 @@ import torch
 
 from ddeep.heads import null
 from ddeep.heads.accuracy import predict
-from ddeep.heads.null import decomposed_right, null_right, p_value, random_masks
+from ddeep.heads.null import _permutations, decomposed_right, null_right, p_value, random_masks
 from ddeep.networks.head import Head
 
 
@@ -69,3 +69,10 @@ def test_p_values() -> None:
     assert p_value(10, null) == 1 / 5
     assert p_value(5, null) == 4 / 5
     assert p_value(0, null) == 1
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 2048), (2, 1), (5, 300)])
+def test_orders_are_those_of_a_stable_sort(shape: tuple[int, ...]) -> None:
+    drawn = torch.rand(shape, generator=torch.Generator().manual_seed(5))
+    found = _permutations(shape, torch.Generator().manual_seed(5))
+    assert torch.equal(found, drawn.argsort(stable=True, dim=-1))
