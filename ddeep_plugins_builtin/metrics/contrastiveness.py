@@ -6,6 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ddeep.plugin import Context, Selection, SplitEvidence
@@ -41,7 +42,8 @@ def measure(evidence: SplitEvidence, selection: Selection | None, context: Conte
     if not moving or len(rows) < 2:
         return None
     known = _known.setdefault(responses, {})
-    for j in moving:
-        if (j, context.seed) not in known:
-            known[j, context.seed] = overlap(rows[:, j], context.seed)
+    with threadpool_limits(1):  # each fit is far too small for several
+        for j in moving:
+            if (j, context.seed) not in known:
+                known[j, context.seed] = overlap(rows[:, j], context.seed)
     return 1 - float(np.mean([known[j, context.seed] for j in moving]))
