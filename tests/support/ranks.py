@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from accelerate.state import AcceleratorState
+
 from tests.support.helpers import Outcome
 from tests.support.waiting import PATIENCE
 
@@ -40,6 +42,7 @@ def ranks(processes: int, work: Callable[[], int], folder: Path) -> Outcome:
 
 def _one(work: Callable[[], int], folder: Path, env: Mapping[str, str]) -> None:
     os.environ.update(env)
+    AcceleratorState._reset_state(reset_partial_state=True)  # a test before this one may have trained alone
     for end, stream in (("out", 1), ("err", 2)):
         with (folder / f"{env['RANK']}.{end}").open("w") as file:
             os.dup2(file.fileno(), stream)
