@@ -87,7 +87,8 @@ def stacked(minima: Sequence[Minimum]) -> tuple[Packed, Packed, Float[Tensor, " 
     """Parameters, gradients and losses of all ``minima``."""
     packed = torch.stack([minimum.packed for minimum in minima])
     slopes = torch.stack([minimum.slopes for minimum in minima])
-    return packed, slopes, torch.tensor([minimum.loss for minimum in minima]).to(packed)
+    losses = torch.tensor([minimum.loss for minimum in minima], dtype=packed.dtype, device=packed.device)
+    return packed, slopes, losses
 
 
 @dataclass

@@ -143,16 +143,16 @@ def _fit_group(
         device=device,
     )
     heads = {number: one.head for number, one in zip(worth, refits, strict=True)}
-    percent = 100 / len(split.unseen[1])
+    images = len(split.unseen[1])
     return [
         (
             heads.get(number, plain[number]),
             Penalty(
                 l2=one.l2,
                 chosen=True,
-                images=len(split.unseen[1]),
-                refit=percent * one.right,
-                decomposed=percent * right,
+                images=images,
+                refit=100 * one.right / images,
+                decomposed=100 * right / images,
                 kept="refit" if number in heads else "decomposed",
             ),
         )
