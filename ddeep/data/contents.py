@@ -35,6 +35,7 @@ from .pictures import Picture, open_picture
 DIGEST = 16  # bytes kept of a file's sha256
 _UNKNOWN, _UNREADABLE = bytes(DIGEST), b"\xff" * DIGEST
 _SETTLED = 2_000_000_000  # nanoseconds; a file changed twice in one tick of its clock shows the second change nowhere
+_PART = 2**20  # bytes of a file at once
 _AT_ONCE = 512  # files that a thread hashes before it tells of them
 
 
@@ -197,9 +198,11 @@ def hash_file(path: Path | Picture) -> NDArray[np.uint8]:
 
     Never raises: whoever decodes such a file says what is wrong with it.
     """
-    digest = _UNREADABLE
+    digest, hashed = _UNREADABLE, hashlib.sha256()
     with suppress(OSError), open_picture(path) as file:
-        digest = hashlib.file_digest(file, "sha256").digest()[:DIGEST]
+        while part := file.read(_PART):  # file_digest() would clear as many bytes first, for a file of a few hundred
+            hashed.update(part)
+        digest = hashed.digest()[:DIGEST]
     return np.frombuffer(digest if digest != _UNKNOWN else _UNREADABLE, np.uint8)
 
 

@@ -39,7 +39,7 @@ from .loader import decode_batches, default_workers
 
 MAX_BYTES = 2 * 1024**3
 _BATCH = 256
-_PART = 4096  # images
+_PART = 2**14  # images: each part starts the processes that decode it
 _TRIES = 3  # another command may take a part away when it has failed
 _SAMPLED_FILES = 16
 

@@ -122,35 +122,34 @@ def essentiality_all(
     weight, bias, masks = weight.detach().to(device), bias.detach().to(device), masks.to(device)
     clean = right_by_class(labels, predict(responses, weight, bias, device=device), classes)
     found = {name: torch.zeros(heads, draws, classes, dtype=torch.int64) for name in ("selected", "others")}
-    counts = torch.bincount(labels, minlength=classes).tolist()
-    present = [c for c, images in enumerate(counts) if images]
-    by_class = torch.split(labels.argsort(stable=True), counts)
+    of_filters, order = weight.T.contiguous(), labels.argsort(stable=True)
     for draw, noise in enumerate(noise_draws((len(labels), filters), draws, seed)):
-        for c in present:
-            for rows in torch.split(by_class[c], max(1, LOGITS // classes)):
-                own, instead = responses[rows].to(device), noise[rows].to(device)
-                for name, right in _under_noise(own, instead, weight, bias, masks[:, c], c).items():
+        for rows in torch.split(order, max(1, LOGITS // classes)):
+            own, instead = responses[rows].to(device), noise[rows].to(device)
+            logits = [torch.addmm(bias[:, None], weight, some.T) for some in (own, instead)]
+            present, counts = labels[rows].unique_consecutive(return_counts=True)
+            by_class = zip(*(table.split(counts.tolist(), 1) for table in (*logits, (instead - own).T)), strict=True)
+            for c, (clear, noisy, change) in zip(present.tolist(), by_class, strict=True):
+                for name, right in _under_noise(clear, noisy, change, of_filters, masks[:, c], c).items():
                     found[name][:, draw, c] += right.cpu()
     return {"clean": clean, **found}
 
 
 def _under_noise(
-    responses: Float[Tensor, "n k"],
-    noise: Float[Tensor, "n k"],
-    weight: Float[Tensor, "c k"],
-    bias: Float[Tensor, " c"],
+    clear: Float[Tensor, "c n"],
+    noisy: Float[Tensor, "c n"],
+    change: Float[Tensor, "k n"],
+    of_filters: Float[Tensor, "k c"],
     masks: Bool[Tensor, "h k"],
     label: int,
 ) -> dict[str, Int64[Tensor, " h"]]:
-    """Images of one class still right under every mask, from the logits of both and those of the masks' own filters."""
-    clean, noisy = (torch.addmm(bias[:, None], weight, rows.T) for rows in (responses, noise))
-    change = (noise - responses).T
+    """Images of one class still right under every mask, from both logits and the change at the filters."""
     filters, used = members(masks)
-    truth = torch.full((len(responses),), label, device=clean.device)
+    truth = torch.full((clear.shape[1],), label, device=clear.device)
     right: dict[str, list[Tensor]] = {"selected": [], "others": []}
-    for which in torch.split(torch.arange(len(masks)), max(1, LOGITS // clean.numel())):
-        weights = weight.T[filters[which]] * used[which][..., None]
+    for which in torch.split(torch.arange(len(masks)), max(1, LOGITS // clear.numel())):
+        weights = of_filters[filters[which]] * used[which][..., None]
         changed = weights.mT @ change[filters[which]]
-        right["selected"].append(which_right(clean + changed, truth).sum(1))
+        right["selected"].append(which_right(clear + changed, truth).sum(1))
         right["others"].append(which_right(noisy - changed, truth).sum(1))
     return {name: torch.cat(parts) for name, parts in right.items()}
