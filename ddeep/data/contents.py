@@ -12,9 +12,9 @@ import os
 import time
 from array import array
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from ..console import progress
 from ..errors import CacheError
@@ -31,12 +32,13 @@ from ..files.paths import cache_root
 from ..files.regular import require_readable
 from ..files.tensors import write_tensors
 from .pictures import Picture, open_picture
+from .workers import default_workers, read_ahead
 
 DIGEST = 16  # bytes kept of a file's sha256
 _UNKNOWN, _UNREADABLE = bytes(DIGEST), b"\xff" * DIGEST
 _SETTLED = 2_000_000_000  # nanoseconds; a file changed twice in one tick of its clock shows the second change nowhere
 _PART = 2**20  # bytes of a file at once
-_AT_ONCE = 512  # files that a thread hashes before it tells of them
+_AT_ONCE = 1024  # files that a process hashes before it tells of them
 
 
 class Marks:
@@ -137,12 +139,14 @@ class Contents:
         self._known()[indices.numpy()] = digests.numpy()
 
     def complete(self, wanted: Bool[Tensor, " n"] | None = None) -> UInt8[Tensor, "n 16"]:
-        """The hashes, of all files or at least of those ``wanted``: what is not known is read, by several threads."""
+        """The hashes, of all files or at least of those ``wanted``: what is not known is read, by several processes."""
         missing = (self.missing if wanted is None else self.missing[wanted[self.missing]]).numpy()
         if len(missing):
             parts = np.array_split(missing, max(1, len(missing) // _AT_ONCE))
-            with progress("Hashing images", len(missing)) as advance, ThreadPoolExecutor(_threads()) as pool:
-                for part, found in zip(parts, pool.map(self._hashed, parts), strict=True):
+            workers = min(default_workers(), len(parts) - 1)  # not worth their start for one part
+            hashed = read_ahead(_Hashes(self.files, parts), workers, in_shared_memory=False)
+            with progress("Hashing images", len(missing)) as advance:
+                for part, found in zip(parts, hashed, strict=True):
                     self._known()[part] = found
                     advance(len(part))
         self._save()
@@ -154,9 +158,6 @@ class Contents:
         part = Contents([self.files[index] for index in indices.tolist()], self.marks.part(rows))
         part._digests, part._seen, part._kept = self._known()[rows], self._seen, False
         return part
-
-    def _hashed(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.stack([hash_file(self.files[index]) for index in indices.tolist()])
 
     def _path(self) -> Path:
         """Its place in the cache: by names and sizes, and by where the files lie."""
@@ -193,6 +194,19 @@ class Contents:
             self._saved = int(good.sum())
 
 
+class _Hashes(Dataset[Any]):
+    """Item i is the hashes of the files of part i."""
+
+    def __init__(self, files: Sequence[Path | Picture], parts: Sequence[NDArray[np.int64]]) -> None:
+        self.files, self.parts = files, parts
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, number: int) -> NDArray[np.uint8]:
+        return np.stack([hash_file(self.files[index]) for index in self.parts[number].tolist()])
+
+
 def hash_file(path: Path | Picture) -> NDArray[np.uint8]:
     """The first 16 bytes of a file's sha256, as ``sha256sum`` shows it; all ones for one that cannot be read.
 
@@ -223,8 +237,3 @@ def read_table(path: Path) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
 def _check(marks: NDArray[np.uint64], digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
     whole = hashlib.sha256(marks.tobytes() + digests.tobytes()).digest()
     return np.frombuffer(whole, np.uint8).copy()
-
-
-def _threads() -> int:
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, processors))

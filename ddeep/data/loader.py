@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ..errors import ConfigError, DataError
 from .batches import Batch
@@ -28,9 +22,9 @@ from .images import FileImages, Images, ResponseTable, TensorImages
 from .loaded import LoadedImages
 from .pictures import Picture
 from .preprocessing import Preprocessing
-from .shared_memory import end_when_nothing_can_be_sent, enough
+from .shared_memory import enough
+from .workers import PREFETCHED, default_workers, read_ahead
 
-_PREFETCHED = 2  # batches that each worker is ahead
 Decode: TypeAlias = Callable[[Path | Picture], UInt8[Tensor, "h w 3"]]
 
 
@@ -159,12 +153,6 @@ class Loader:
         return tensor.to(self.device, non_blocking=True)
 
 
-def default_workers(world: int = 1) -> int:
-    """Decoding processes for each of ``world`` processes: one per processor that may be used, at most 8."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, processors // world))
-
-
 def decode_batches(
     files: Sequence[Path | Picture],
     wanted: Sequence[Int64[Tensor, " _"]],
@@ -182,66 +170,13 @@ def decode_batches(
     ``hashed`` each file's bytes are hashed, too, as it is read.
     """
     workers = min(workers, len(wanted))
-    ahead = (_PREFETCHED + 1) * workers  # batches on their way at once
+    ahead = (PREFETCHED + 1) * workers  # batches on their way at once
     largest = max((len(indices) for indices in wanted), default=0)
     shared = not workers or enough(ahead * largest * image_bytes)
-    loader: DataLoader[Any] = DataLoader(
-        (_Batches if shared else _Arrays)(files, wanted, decode, hashed),
-        batch_size=None,
-        collate_fn=None if shared else _as_it_is,
-        prefetch_factor=_PREFETCHED if workers else None,
-        num_workers=workers,
-        pin_memory=pinned,
-        worker_init_fn=partial(_end_with, os.getpid()),
-        # Starting a process afresh would import torch again; and the parent of a forked one is this process.
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        generator=torch.Generator(),  # or every pass would move on the random numbers of all else
-    )
-    try:
-        for decoded in _started(loader):
-            parts: Any = (torch.from_numpy(part) if hasattr(part, "dtype") else part for part in decoded)
-            yield decoded if shared else Decoded(*parts)
-    except (RuntimeError, ConnectionError, EOFError) as error:  # the latter where it died while it handed over a batch
-        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-            raise
-        raise DataError(
-            "A process that decodes images died, most likely for want of memory (or of shared memory, /dev/shm). "
-            "Try a smaller --batch-size."
-        ) from error
-
-
-def _started(loader: DataLoader[Any]) -> Iterator[Any]:
-    """An iterator whose workers leave signals to this process, and whose next() reports a worker that died."""
-    # Workers inherit the mask: Ctrl-C reaches this process alone.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    handler = signal.getsignal(signal.SIGCHLD)
-    try:
-        return iter(loader)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if threading.current_thread() is threading.main_thread():
-            # torch has set one that raises a dead worker's error in whatever code happens to run.
-            signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
-
-
-def _end_with(parent: int, _number: int) -> None:
-    """Make a worker end soon after ``parent``. torch's own watch misses one that dies while its workers start.
-
-    And quietly: a parent that Ctrl-C has stopped no longer takes what a thread of the worker is about to send.
-    """
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not isinstance(error, BrokenPipeError | ConnectionResetError):
-            sys.__excepthook__(kind, error, trace)
-
-    sys.excepthook = report
-    end_when_nothing_can_be_sent()
-    threading.Thread(target=watch, daemon=True).start()
+    batches = (_Batches if shared else _Arrays)(files, wanted, decode, hashed)
+    for decoded in read_ahead(batches, workers, in_shared_memory=shared, pinned=pinned):
+        parts: Any = (torch.from_numpy(part) if hasattr(part, "dtype") else part for part in decoded)
+        yield decoded if shared else Decoded(*parts)
 
 
 class _Batches(Dataset[Any]):
@@ -277,10 +212,6 @@ class _Arrays(_Batches):
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:  # type: ignore[override]
         return tuple(part.numpy() if isinstance(part, Tensor) else part for part in super().__getitem__(number))
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 def read_inputs(images: Images, indices: Sequence[int], preprocessing: Preprocessing) -> Tensor:

@@ -35,7 +35,8 @@ from ..files.paths import cache_root
 from ..files.regular import open_regular
 from .decoding import exact_pixels, read_rgb
 from .images import FileImages, Images, TensorImages, content_hash
-from .loader import decode_batches, default_workers
+from .loader import decode_batches
+from .workers import default_workers
 
 MAX_BYTES = 2 * 1024**3
 _BATCH = 256

@@ -127,8 +127,10 @@ def essentiality_all(
         for rows in torch.split(order, max(1, LOGITS // classes)):
             own, instead = responses[rows].to(device), noise[rows].to(device)
             logits = [torch.addmm(bias[:, None], weight, some.T) for some in (own, instead)]
-            present, counts = labels[rows].unique_consecutive(return_counts=True)
-            by_class = zip(*(table.split(counts.tolist(), 1) for table in (*logits, (instead - own).T)), strict=True)
+            present, counts = torch.unique_consecutive(labels[rows], return_counts=True)
+            by_class = zip(
+                *(torch.split(part, counts.tolist(), 1) for part in (*logits, (instead - own).T)), strict=True
+            )
             for c, (clear, noisy, change) in zip(present.tolist(), by_class, strict=True):
                 for name, right in _under_noise(clear, noisy, change, of_filters, masks[:, c], c).items():
                     found[name][:, draw, c] += right.cpu()

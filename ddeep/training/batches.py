@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from ..data.decoding import fitted_pixels
 from ..data.images import Images, ResponseTable, TensorImages
 from ..data.loaded import LoadedImages
-from ..data.loader import decode_batches, default_workers
+from ..data.loader import decode_batches
 from ..data.preprocessing import Preprocessing
+from ..data.workers import default_workers
 from ..errors import ConfigError, DataError
 from .recipe import Recipe
 

@@ -16,8 +16,9 @@ from PIL import Image
 from ddeep.data.class_folders import open_class_folders
 from ddeep.data.decoding import fitted_pixels
 from ddeep.data.images import FileImages, TensorImages
-from ddeep.data.loader import Loader, default_workers
+from ddeep.data.loader import Loader
 from ddeep.data.preprocessing import Preprocessing
+from ddeep.data.workers import default_workers
 from ddeep.errors import ConfigError, DataError
 from tests.support.waiting import PATIENCE, until
 
@@ -146,7 +147,7 @@ def test_a_worker_that_dies_is_reported_where_the_batches_are_asked_for(tmp_path
     os.kill(started[0].pid, signal.SIGKILL)
     time.sleep(0.2)  # no error may come up here, in the caller's own code
     assert signal.getsignal(signal.SIGCHLD) == handler
-    with pytest.raises(DataError, match="process that decodes images died"):
+    with pytest.raises(DataError, match="process that reads images died"):
         list(batches)
 
 

@@ -65,7 +65,7 @@ def test_what_cannot_be_handed_over_ends_the_pass(images: FileImages, monkeypatc
         raise RuntimeError("unable to write to file </torch_1>: No space left on device (28)")
 
     monkeypatch.setitem(ForkingPickler._extra_reducers, torch.Tensor, full)  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match="A process that decodes images died"):
+    with pytest.raises(DataError, match="A process that reads images died"):
         list(Loader(images, RECIPE, 8, workers=2))
 
 
