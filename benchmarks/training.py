@@ -35,17 +35,19 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 
 def measure(settings: Settings) -> Report:
     """Seconds an epoch."""
-    steps = settings.sized(40, 2)
-    images = noise(steps * BATCH)
+    steps, batch = settings.sized(40, 2), settings.sized(BATCH, 8)
+    images = noise(steps * batch)
     sides: dict[str, Callable[[], float]] = {
-        "bare fp32": partial(bare, images, "fp32"),
-        "ddeep fp32": partial(ours, images, "fp32"),
-        "bare bf16": partial(bare, images, "bf16"),
-        "ddeep bf16": partial(ours, images, "bf16"),
-        "plain": partial(_in_process, steps),
+        "bare fp32": partial(bare, images, batch, "fp32"),
+        "ddeep fp32": partial(ours, images, batch, "fp32"),
+        "bare bf16": partial(bare, images, batch, "bf16"),
+        "ddeep bf16": partial(ours, images, batch, "bf16"),
+        "plain": partial(_in_process, steps, batch),
     }
-    report = Report({"steps": steps, "batch_size": BATCH})
-    report.costs = alternate({name: _epoch(side) for name, side in sides.items()}, settings.sized(3, 1), warm_up=0)
+    report = Report({"steps": steps, "batch_size": batch})
+    report.costs = alternate(
+        {name: _epoch(side, batch) for name, side in sides.items()}, settings.sized(3, 1), warm_up=0
+    )
     for precision in ("fp32", "bf16"):
         ratio = report.ratio(f"ddeep {precision}", f"bare {precision}")
         report.add(f"ddeep / bare loop, {precision}", ratio, at_most=1.1)
@@ -55,17 +57,17 @@ def measure(settings: Settings) -> Report:
     return report
 
 
-def _epoch(seconds_a_step: Callable[[], float]) -> Callable[[], Cost]:
+def _epoch(seconds_a_step: Callable[[], float], batch: int) -> Callable[[], Cost]:
     def run() -> Cost:
         processor = time.process_time()
-        return Cost(seconds_a_step() * EPOCH / BATCH, time.process_time() - processor)
+        return Cost(seconds_a_step() * EPOCH / batch, time.process_time() - processor)
 
     return run
 
 
-def _in_process(steps: int) -> float:
+def _in_process(steps: int, batch: int) -> float:
     """``plain`` in a process of its own."""
-    return float(command(["-m", "benchmarks.training", str(steps)]).output)
+    return float(command(["-m", "benchmarks.training", str(steps), str(batch)]).output)
 
 
 def noise(count: int) -> TensorImages:
@@ -75,23 +77,23 @@ def noise(count: int) -> TensorImages:
     return TensorImages.of(pixels, torch.arange(count) % 10, [str(c) for c in range(10)])
 
 
-def ours(images: TensorImages, precision: Precision) -> float:
+def ours(images: TensorImages, batch: int, precision: Precision) -> float:
     """Seconds a step, of the second of two epochs."""
     torch.manual_seed(0)
-    recipe = Recipe(epochs=2, lr=0.1, batch_size=BATCH, precision=precision)
+    recipe = Recipe(epochs=2, lr=0.1, batch_size=batch, precision=precision)
     history = train(resnet20(), images, Preprocessing(MEAN, STD, 32, 32), recipe, device="cpu")
-    return history.rows[-1].seconds / (len(images) // BATCH)
+    return history.rows[-1].seconds / (len(images) // batch)
 
 
-def bare(images: TensorImages, precision: Precision) -> float:
+def bare(images: TensorImages, batch: int, precision: Precision) -> float:
     """Seconds a step on normalised batches that lie ready in channels-last memory."""
     model = resnet20().to(memory_format=torch.channels_last)
     pixels = Preprocessing(MEAN, STD, 32, 32).normalise(images.pixels)
-    ready = list(zip(pixels.split(BATCH), images.labels.split(BATCH), strict=True))
+    ready = list(zip(pixels.split(batch), images.labels.split(batch), strict=True))
     return seconds_a_step(model, iter(cycle(ready)), len(ready), precision)
 
 
-def plain(images: TensorImages) -> float:
+def plain(images: TensorImages, batch: int) -> float:
     """Seconds a step of the recipe of a thousand tutorials."""
     from torchvision import datasets, transforms
 
@@ -106,13 +108,13 @@ def plain(images: TensorImages) -> float:
         ]
     )
     dataset.target_transform = None
-    loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=2, drop_last=True)
+    loader = DataLoader(dataset, batch, shuffle=True, num_workers=2, drop_last=True)
 
     def forever() -> Iterator[list[Tensor]]:
         while True:
             yield from loader
 
-    return seconds_a_step(resnet20(), forever(), len(images) // BATCH, "fp32")
+    return seconds_a_step(resnet20(), forever(), len(images) // batch, "fp32")
 
 
 def seconds_a_step(
@@ -143,4 +145,5 @@ def _wait(device: torch.device) -> None:
 
 
 if __name__ == "__main__":
-    print(plain(noise(int(sys.argv[1]) * BATCH)))
+    STEPS, SIZE = map(int, sys.argv[1:])
+    print(plain(noise(STEPS * SIZE), SIZE))

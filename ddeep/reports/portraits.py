@@ -148,9 +148,8 @@ def _portrait(
     alike: tuple[tuple[int, float], ...],
 ) -> Portrait:
     rising = column.argsort(stable=True)  # equals by the smaller row, as above
-    strongest = labels[falling[:FIRST]]
-    counts = strongest.bincount()
-    kinds = counts.argsort(descending=True, stable=True).tolist()
+    kinds, counts = torch.unique(labels[falling[:FIRST]], return_counts=True)
+    often = counts.argsort(descending=True, stable=True)  # equals by the smaller class
     size = min(4, len(rows))
     quantiles = []
     for quantile in QUANTILES:
@@ -165,7 +164,7 @@ def _portrait(
         filter=j,
         top=Found.at(measured.top.indices[j, known], measured.top.responses[j, known]),
         quantiles=tuple(quantiles),
-        classes=tuple((c, int(counts[c])) for c in kinds if counts[c]),
+        classes=tuple(zip(kinds[often].tolist(), counts[often].tolist(), strict=True)),
         alike=alike,
         low=float(column.min()),
         high=float(column.max()),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ddeep.reports import comparison_figures
+from ddeep.reports import plots as run_figures
 from ddeep.results.verify import verify
 from tests.support.helpers import Outcome
 from tests.support.pictures import class_folders
@@ -45,6 +47,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the figures that a command draws only the first is: they are written alike, and every write runs it anew."""
+    for module, name in ((comparison_figures, "draw"), (run_figures, "run_plots")):
+        really = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, really=really: list(really(*given))[:1])
+
+
 @contextmanager
 def disk_full_at(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """The ``number``-th file or folder does not get its final name; the list tells which were to get theirs."""
@@ -62,6 +72,7 @@ def disk_full_at(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
         yield tried
 
 
+@pytest.mark.usefixtures("one_figure")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_full_disk_at_every_write(
     name: str,
