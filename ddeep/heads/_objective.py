@@ -136,9 +136,8 @@ class HeadProblems:
         for part, images in enumerate(self._parts(several)):
             images = images.to(self.dtype)
             logits = torch.addmm(rows_of_biases, rows_of_weights, images.T).view(heads, classes, -1)
-            shares, sums = _shares(logits, self._elsewhere(which, part * several, len(images)))
-            loss += sums
-            flat = shares.view(heads * classes, -1)
+            loss += _into_shares(logits, self._elsewhere(which, part * several, len(images)))
+            flat = logits.view(heads * classes, -1)
             by_weight += flat @ images
             by_bias += flat.sum(1)
         by_own = by_weight.view(heads, classes, filters).gather(2, self.filters[which])
@@ -161,9 +160,9 @@ class HeadProblems:
                 leaf = values[rows].detach().requires_grad_()
                 with torch.enable_grad():
                     logits = Narrow(narrow.places[rows], leaf).logits(columns)
+                shares = logits.detach().view(-1, classes, columns.shape[1])
                 rest = self._elsewhere(which[some], part * images_at_once, len(images))
-                shares, sums = _shares(logits.detach().view(-1, classes, columns.shape[1]), rest)
-                loss[some] += sums
+                loss[some] += _into_shares(shares, rest)
                 slopes[rows] += torch.autograd.grad(logits, leaf, shares.view_as(logits))[0]
         slopes = slopes.view(heads, classes, -1)
         return loss, slopes[..., :-1], slopes[..., -1]
@@ -204,8 +203,8 @@ class HeadProblems:
         whole = classes * width**2 <= LARGEST
         found = []
         for own, head in zip(packed, which, strict=True):
-            rest = None if self.elsewhere is None else self.elsewhere[head, None, ::step]
-            shares = _shares(self._logits(own, head, sample)[None], rest)[0][0]
+            shares = self._logits(own, head, sample)
+            _into_shares(shares[None], None if self.elsewhere is None else self.elsewhere[head, None, ::step])
             found.append(self._blocks(sample, head, shares * (1 - shares), whole))
         return torch.linalg.cholesky(torch.stack(found)) if whole else torch.stack(found)
 
@@ -231,17 +230,16 @@ class HeadProblems:
         return torch.cat(blocks) + (torch.diag_embed(added) if whole else added)
 
 
-def _shares(
-    logits: Float[Tensor, "h p n"], elsewhere: Float[Tensor, "h n"] | None
-) -> tuple[Float[Tensor, "h p n"], Float[Tensor, " h"]]:
-    """Every class's share of its image, and Σ log Σ exp over the images.
+def _into_shares(logits: Float[Tensor, "h p n"], elsewhere: Float[Tensor, "h n"] | None) -> Float[Tensor, " h"]:
+    """Turn logits into every class's share of its image, in place; returns Σ log Σ exp over the images.
 
     ``elsewhere`` is log Σ exp of the classes that are not among these.
     """
-    shares = torch.log_softmax(logits, 1)  # one kernel, twice as fast as largest, difference, sum and quotient
-    total = logits[:, 0] - shares[:, 0]
-    shares.exp_()
+    largest = logits.amax(1, keepdim=True)
     if elsewhere is not None:
-        among, total = total, torch.logaddexp(total, elsewhere)
-        shares *= (among - total).exp()[:, None]
-    return shares, total.sum(1, dtype=torch.float64)
+        largest = torch.maximum(largest, elsewhere[:, None])
+    total = logits.sub_(largest).exp_().sum(1, keepdim=True)
+    if elsewhere is not None:
+        total += (elsewhere[:, None] - largest).exp()
+    logits.div_(total)
+    return (total.log() + largest).sum((1, 2), dtype=torch.float64)
