@@ -46,10 +46,15 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache that no other run has filled, a key that no other has made, and none of the user's own settings."""
+    """A cache that no other run has filled, a key that no other has made, and none of the user's own settings.
+
+    Several processes of tests share the cache, as a user's commands do: each would fill its own with the same.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    common = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        patch.setenv("DDEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("DDEEP_CACHE", str(common / "cache"))
         for name in ("DDEEP_BLOCK", "DDEEP_DEBUG", "NO_COLOR", "FORCE_COLOR"):
             patch.delenv(name, raising=False)
         yield

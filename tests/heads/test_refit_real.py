@@ -57,29 +57,40 @@ def fitted(problem: Problem) -> list[Refit]:
 
 
 def scipys(problem: Problem, mask: Tensor) -> tuple[float, Tensor, Tensor]:
-    """Least loss, weight and bias: L-BFGS-B over standardised responses, to the last digit it can reach."""
+    """Least loss, weight and bias: a trust region with the whole Hessian, over standardised responses."""
     inputs, labels = problem.responses.double().numpy(), problem.labels.numpy()
-    chosen, scales, images = mask.numpy(), inputs.std(0) + 1e-12, len(labels)
+    scales, images = inputs.std(0) + 1e-12, len(labels)
+    ones = np.ones((images, 1))
+    columns = [np.hstack([inputs[:, chosen] / scales[chosen], ones]) for chosen in mask.numpy()]
+    penalties = [np.append(L2 / scales[chosen] ** 2, 0.0) for chosen in mask.numpy()]
+    ends = np.cumsum([len(penalty) for penalty in penalties])[:-1]
 
-    def unpack(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        weight = np.zeros(chosen.shape)
-        weight[chosen] = flat[:-10]
-        return weight / scales, flat[-10:]
+    def shares(flat: np.ndarray) -> np.ndarray:
+        logits = [own @ part for own, part in zip(columns, np.split(flat, ends), strict=True)]
+        return log_softmax(np.stack(logits, 1), axis=1)
 
     def both(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weight, bias = unpack(flat)
-        shares = log_softmax(inputs @ weight.T + bias, axis=1)
-        loss = -shares[np.arange(images), labels].mean() + L2 / 2 * (weight**2).sum()
-        error = np.exp(shares)
+        logs, penalty = shares(flat), np.concatenate(penalties)
+        error = np.exp(logs)
         error[np.arange(images), labels] -= 1
-        slope = (error.T @ inputs / images + L2 * weight) / scales
-        return float(loss), np.concatenate([slope[chosen], error.mean(0)])
+        slope = np.concatenate([own.T @ error[:, c] / images for c, own in enumerate(columns)])
+        loss = -logs[np.arange(images), labels].mean() + (penalty * flat**2).sum() / 2
+        return float(loss), slope + penalty * flat
 
-    start = np.zeros(int(chosen.sum()) + 10)
-    found = minimize(
-        both, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "maxfun": 9000, "gtol": 1e-8, "ftol": 0}
-    )
-    weight, bias = unpack(found.x)
+    def hessian(flat: np.ndarray) -> np.ndarray:
+        p = np.exp(shares(flat)) / np.sqrt(images)
+        weights = [own * p[:, c, None] for c, own in enumerate(columns)]
+        blocks = [[-one.T @ other for other in weights] for one in weights]
+        for c, own in enumerate(columns):
+            blocks[c][c] += own.T @ weights[c] / np.sqrt(images)
+        return np.block(blocks) + np.diag(np.concatenate(penalties))
+
+    start = np.zeros(sum(map(len, penalties)))
+    found = minimize(both, start, jac=True, hess=hessian, method="trust-exact", options={"gtol": 1e-8})
+    assert found.success, found.message
+    weight, bias = np.zeros(mask.shape), np.zeros(len(mask))
+    for c, part in enumerate(np.split(found.x, ends)):
+        weight[c, mask[c].numpy()], bias[c] = part[:-1] / scales[mask[c].numpy()], part[-1]
     return float(found.fun), torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
 
 

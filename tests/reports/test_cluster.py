@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -26,7 +28,7 @@ def test_rows_of_a_kind_stand_together(most: int, monkeypatch: pytest.MonkeyPatc
     assert sorted(columns) == list(range(7))
     assert rows[-3:] == [60, 61, 62]
     kind = [row % 5 for row in rows[:-3]]
-    assert sum(one != other for one, other in zip(kind, kind[1:], strict=False)) == 4
+    assert sum(one != other for one, other in pairwise(kind)) == 4
     assert alike_order(table) == (rows, columns)
 
 
