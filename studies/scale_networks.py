@@ -34,7 +34,7 @@ ARCHITECTURES = (
 STRATEGIES = ("pruned-refit", "elastic-net", "gram", "contribution", "paper")
 KS = (2, 3, 5, 10, 20)
 SIZE = 64  # all of them halve their maps five times
-RECIPE = ("--size", str(SIZE), "--epochs", "20", "--lr", "0.05", "--batch-size", "64")
+RECIPE = ("--size", str(SIZE), "--epochs", "8", "--lr", "0.05", "--batch-size", "64")
 
 
 def main() -> int:

@@ -76,6 +76,10 @@ class _Following(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._kept: list[Tensor] = [image]  # or another tensor might get the identity of one that is gone
         self._grids: dict[int, Grid] = {id(image): Grid(Axis(image.shape[2]), Axis(image.shape[3]))}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing here is compiled, and torch would load its compiler to know so
+
     def grid(self, tensor: Any) -> Grid | None:
         return self._grids.get(id(tensor))
 

@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
+import torch._dynamo  # or each of the processes would load it for itself, to train
 from accelerate.state import AcceleratorState
 
 from tests.support.helpers import Outcome
@@ -43,6 +45,8 @@ def ranks(processes: int, work: Callable[[], int], folder: Path) -> Outcome:
 def _one(work: Callable[[], int], folder: Path, rank: int, common: Mapping[str, str]) -> None:
     if common:
         os.environ.update({**common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+    torch.set_num_threads(1)  # those of the parent are not here, and would be waited for
+    os.environ["OMP_NUM_THREADS"] = "1"  # or accelerate asks for more
     AcceleratorState._reset_state(reset_partial_state=True)  # a test before this one may have trained alone
     for end, stream in (("out", 1), ("err", 2)):
         with (folder / f"{rank}.{end}").open("w") as file:
