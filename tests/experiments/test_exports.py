@@ -15,10 +15,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ddeep.data.loader import Loader
+from ddeep.experiments.cut import cut_run
 from ddeep.experiments.reopen import reopen
+from ddeep.experiments.settings import CutConfig
 from ddeep.results.run import load, read_run, seal_run
 from ddeep.selections.selection import Selection
 from ddeep_plugins_builtin.models.cifar_resnet import resnet20
+from tests.support.documents import read_document
 from tests.support.helpers import Outcome
 
 Cli = Callable[..., Outcome]
@@ -34,6 +37,23 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "digits"
     config = RunConfig(model="resnet20", dataset="digits", strategy="contribution", k=5, device="cpu")
     return save_run(run_experiment(config), folder)
+
+
+@pytest.fixture(scope="module")
+def halved(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, cut to half of the multiply-adds and trained on."""
+    return _shrunk(run, tmp_path_factory.mktemp("cuts") / "halved", classes=("3", "8"), flops=0.5, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def single(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One class, a fifth of its filters gone."""
+    return _shrunk(run, tmp_path_factory.mktemp("cuts") / "single", classes=("7",), shrink=0.2)
+
+
+def _shrunk(run: Path, out: Path, **given: Any) -> Path:
+    cut_run(run, CutConfig(strategy="mean-activation", device="cpu", **given), out)
+    return out
 
 
 def _done(found: Outcome) -> dict[str, Any]:
@@ -127,21 +147,19 @@ def test_a_budget_for_filters_of_a_file_is_refused(cli_here: Cli, run: Path, tmp
     _refused(found, "no strategy that could choose others", "--strategy")
 
 
-def test_shrinking_meets_its_target_and_is_judged_against_chance(cli_here: Cli, run: Path, tmp_path: Path) -> None:
-    given = ("--classes", "3,8", "--flops", "0.5", "--epochs", "1", "--strategy", "mean-activation")
-    document = _done(cli_here("cut", run, *given, "--out", tmp_path / "out", "--json"))
+def test_shrinking_meets_its_target_and_is_judged_against_chance(halved: Path) -> None:
+    document = read_document(halved / "cut.json")
     proof = document["proof"]
     assert 0.45 < proof["shares"]["multiply_adds"] <= 0.5
     assert len(proof["random"]["random"]) == 5
-    weights = load_file(tmp_path / "out" / "network.safetensors")
+    weights = load_file(halved / "network.safetensors")
     removed = document["plan"]["zeroed"]["layer1.0.relu1"]
     assert weights["layer1.0.conv1.weight"].shape[0] == 16 - len(removed) < 16
 
 
-def test_one_class_is_told_from_the_rest_by_its_logit(cli_here: Cli, run: Path, tmp_path: Path) -> None:
-    given = ("--classes", "7", "--shrink", "0.2", "--strategy", "mean-activation")
-    proof = _done(cli_here("cut", run, *given, "--out", tmp_path / "out", "--json"))["proof"]["one_class"]
-    program = torch.export.load(tmp_path / "out" / "network.pt2").module()
+def test_one_class_is_told_from_the_rest_by_its_logit(run: Path, single: Path) -> None:
+    proof = read_document(single / "cut.json")["proof"]["one_class"]
+    program = torch.export.load(single / "network.pt2").module()
     images, labels = _test_images(run)
     with torch.no_grad():
         logits = {"run": load(run)(images)[:, 7], "cut": program(images)[:, 0]}
@@ -173,18 +191,15 @@ def test_modules_join_to_the_cut_of_the_union(cli_here: Cli, run: Path, tmp_path
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_shrunk_modules_run_side_by_side(cli_here: Cli, run: Path, tmp_path: Path) -> None:
-    for name, classes in (("a", "1,2"), ("b", "0,9")):
-        given = ("--shrink", "0.3", "--strategy", "mean-activation", "--out", tmp_path / name, "--json")
-        _done(cli_here("cut", run, "--classes", classes, *given))
-    joined = _done(cli_here("merge-modules", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "ab", "--json"))
+def test_shrunk_modules_run_side_by_side(cli_here: Cli, run: Path, halved: Path, single: Path, tmp_path: Path) -> None:
+    joined = _done(cli_here("merge-modules", halved, single, "--out", tmp_path / "both", "--json"))
     assert not joined["shared"]
-    assert joined["classes"] == ["0", "1", "2", "9"]
-    programs = [torch.export.load(tmp_path / name / "network.pt2").module() for name in ("a", "b", "ab")]
+    assert joined["classes"] == ["3", "7", "8"]
+    programs = [torch.export.load(folder / "network.pt2").module() for folder in (halved, single, tmp_path / "both")]
     images, _ = _test_images(run)
     with torch.no_grad():
-        a, b, ab = (program(images[:9]) for program in programs)
-    torch.testing.assert_close(ab, torch.stack([b[:, 0], a[:, 0], a[:, 1], b[:, 1]], 1), rtol=1e-4, atol=1e-4)
+        two, one, both = (program(images[:9]) for program in programs)
+    torch.testing.assert_close(both, torch.stack([two[:, 0], one[:, 0], two[:, 1]], 1), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("deep", [False, True])
