@@ -10,22 +10,19 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ddeep.cli import main
 from ddeep.data.images import TensorImages
 from ddeep.data.preprocessing import Preprocessing
-from ddeep.registry.registry import registry
-from ddeep.registry.specs import resolve
 from ddeep.training.loop import train
 from ddeep.training.recipe import Recipe
 from tests.support.helpers import Outcome
 from tests.support.paths import ROOT
+from tests.support.pictures import digit_folders
 from tests.support.ranks import ranks
 
 IMAGES, BATCH, EPOCHS = 61, 12, 3  # five whole batches, one image left out of each epoch
@@ -106,22 +103,11 @@ def test_a_process_that_fails_ends_the_others_with_its_error(tmp_path: Path) -> 
     assert not (tmp_path / "head.safetensors").exists()
 
 
-@pytest.fixture
-def digits(tmp_path: Path) -> Path:
-    """Forty real digits of each class to train on and twenty to judge by, as files."""
-    for split, count in (("train", 40), ("test", 20)):
-        images = resolve(registry().find("dataset", "digits").open)(tmp_path, split)
-        for label in range(10):
-            (folder := tmp_path / "digits" / split / str(label)).mkdir(parents=True)
-            for number, at in enumerate((images.labels == label).nonzero()[:count, 0].tolist()):
-                Image.fromarray(np.asarray(images.pixels[at])).save(folder / f"{number}.png")
-    return tmp_path / "digits"
-
-
 def test_two_processes_finetune_as_well_as_one_on_the_digits(
-    digits: Path, tmp_path: Path, cli_here: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cli_here: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through the decomposed head and through the dense one; the batch norms of two processes see half batches each."""
+    digits = digit_folders(tmp_path / "digits", {"train": 40, "test": 20})
     subject = ["--model", "resnet20", "--weights", "resnet20-digits", "--dataset", "folder", "--data-dir", str(digits)]
     run = ["run", *subject, "--strategy", "paper", "--device", "cpu", "--no-refit"]
     assert cli_here(*run, "--out", "run").status == 0
