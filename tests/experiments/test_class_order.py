@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ddeep.files.tensors import write_tensors
 from ddeep.networks.weights import load_weights
 from ddeep.registry.registry import registry
+from ddeep.registry.specs import resolve
 from tests.support.helpers import Outcome
-from tests.support.pictures import digit_folders
 
 Cli = Callable[..., Outcome]
 FOLDERS = [str(number) for number in range(1, 11)]  # as text 1, 10, 2, …
@@ -21,7 +23,13 @@ FOLDERS = [str(number) for number in range(1, 11)]  # as text 1, 10, 2, …
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Digits in folders numbered from 1, and the packaged network's weights as a file that says nothing of them."""
     monkeypatch.setenv("DDEEP_CACHE", str(tmp_path / "cache"))
-    digit_folders(tmp_path / "digits", {"train": 2, "test": 4}, FOLDERS)
+    for split, count in (("train", 2), ("test", 4)):
+        images = resolve(registry().find("dataset", "digits").open)(tmp_path, split)
+        for label, folder in enumerate(FOLDERS):
+            where = tmp_path / "digits" / split / folder
+            where.mkdir(parents=True)
+            for number, at in enumerate((images.labels == label).nonzero()[:count, 0].tolist()):
+                Image.fromarray(np.asarray(images.pixels[at])).save(where / f"{number}.png")
     (weights,) = (one for one in registry().find("model", "resnet20").weights if one.name == "resnet20-digits")
     write_tensors(load_weights(weights, tmp_path), tmp_path / "foreign.safetensors")
     (tmp_path / "order.txt").write_text("\n".join(FOLDERS))

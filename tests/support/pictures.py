@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
-from ddeep.registry.registry import registry
-from ddeep.registry.specs import resolve
 
 
 def picture(seed: int, height: int = 8, width: int = 8) -> np.ndarray:
@@ -32,14 +29,3 @@ def class_folders(root: Path, counts: Mapping[str, int], suffix: str = "png", si
             save_picture(root / name / f"{number:0{len(str(count - 1))}}.{suffix}", seed, side, side)
             seed += 1
     return root
-
-
-def digit_folders(folder: Path, counts: Mapping[str, int], names: Sequence[str] = tuple("0123456789")) -> Path:
-    """The first real digits of each class, so many a split, in folders of these names."""
-    for split, count in counts.items():
-        images = resolve(registry().find("dataset", "digits").open)(folder, split)
-        for label, name in enumerate(names):
-            (where := folder / split / name).mkdir(parents=True)
-            for number, at in enumerate((images.labels == label).nonzero()[:count, 0].tolist()):
-                Image.fromarray(np.asarray(images.pixels[at])).save(where / f"{number}.png")
-    return folder
