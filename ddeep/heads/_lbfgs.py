@@ -17,9 +17,10 @@ from torch import Tensor
 from ..errors import DataError
 
 MEMORY = 12  # pairs of steps and gradient changes that L-BFGS remembers
-RENEWED = (0, 6)  # iterations at which the curvature is taken anew: the starting point can be far off
+RENEWED, FALLEN = 6, 0.99  # every so many iterations the curvature is taken anew, if a loss has fallen to that share
 FLAT = 0.5  # a step is taken once the slope along it has fallen to this share
 MAX_TRIES = 30
+ROUNDING = 1e-4  # of losses in float32
 
 Packed = Float[Tensor, "h c m"]
 
@@ -75,9 +76,9 @@ def minimise_on(problems: Problems, begun: Begun, tolerance: float, most: int) -
         _drop(search, search.gradient.abs().amax((1, 2)) <= tolerance, found, step)
         if not len(search.which):
             break
-        if step in RENEWED:
+        if step == 0 or (step % RENEWED == 0 and bool((search.loss < FALLEN * search.renewed).any())):
             search.factors = problems.curvature(search.packed, search.which)
-            search.steps, search.changes = [], []
+            search.steps, search.changes, search.renewed = [], [], search.loss.clone()
         _drop(search, ~_advance(problems, search), found, step)  # rounding leaves these no slope to follow
     _drop(search, torch.ones_like(search.which, dtype=torch.bool), found, most)
     return [found[number] for number in begun.which.tolist()]
@@ -102,6 +103,7 @@ class _Search:
     steps: list[Packed] = field(default_factory=list)
     changes: list[Packed] = field(default_factory=list)
     factors: Tensor | None = None
+    renewed: Float[Tensor, " h"] = field(default_factory=lambda: torch.zeros(0))  # losses when those were taken
 
     def direction(self) -> Packed:
         """L-BFGS's two loops (Nocedal & Wright 2006, algorithm 7.4), with the factors as initial Hessian."""
@@ -140,6 +142,7 @@ def _drop(search: _Search, these: Bool[Tensor, " h"], found: dict[int, Minimum],
     others = ~these
     search.which, search.packed, search.gradient = search.which[others], search.packed[others], search.gradient[others]
     search.loss = search.loss[others]
+    search.renewed = search.renewed[others] if len(search.renewed) else search.renewed
     search.steps, search.changes = [s[others] for s in search.steps], [c[others] for c in search.changes]
     search.factors = search.factors[others] if search.factors is not None else None
 
@@ -161,7 +164,8 @@ def _advance(problems: Problems, search: _Search) -> Bool[Tensor, " h"]:
         tried = before[rows] + length[rows, None, None] * direction[rows]
         gradient, loss = problems.gradient(tried, search.which[rows])
         found = _dot(gradient, direction[rows])
-        flat = found.abs() <= FLAT * slope[rows].abs()
+        risen = loss > search.loss[rows] + ROUNDING * (1 + search.loss[rows].abs())
+        flat = (found.abs() <= FLAT * slope[rows].abs()) & ~risen
         taken = rows[flat]
         search.packed[taken], search.gradient[taken], search.loss[taken] = tried[flat], gradient[flat], loss[flat]
         waiting[taken] = False

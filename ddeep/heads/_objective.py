@@ -17,6 +17,7 @@ from ._narrow import FEWEST, NUMBERS, Narrow, columns_of, worth_it
 
 SAMPLE = 4096  # images that give the curvature
 FLOOR = 1e-6  # least curvature of a bias, whose class may have no image near it
+LONGEST = 10.0  # of a logit, by the first step along a bias alone: there is no curvature where every share is 0 or 1
 IMAGES = 8192  # images at once, fewer where their logits would not fit into the processor's cache
 COLUMNS = 512  # the same for heads of few weights, which are gone through a few at a time
 LARGEST = 2**27  # numbers that the curvature of one head may take; beyond that, its diagonal must do
@@ -205,8 +206,18 @@ class HeadProblems:
         for own, head in zip(packed, which, strict=True):
             shares = self._logits(own, head, sample)
             _into_shares(shares[None], None if self.elsewhere is None else self.elsewhere[head, None, ::step])
-            found.append(self._blocks(sample, head, shares * (1 - shares), whole))
+            found.append(self._blocks(sample, head, self._spread(shares), whole))
         return torch.linalg.cholesky(torch.stack(found)) if whole else torch.stack(found)
+
+    def _spread(self, shares: Float[Tensor, "p n"]) -> Float[Tensor, "p n"]:
+        """p(1 - p) of every class and image, more where a class's step would be longer than ``LONGEST``.
+
+        Under a head far from its minimum, say one whose few filters all lose against absent classes that keep theirs,
+        every share is nearly 0 or 1: a curvature of nothing below a slope that is not.
+        """
+        spread = shares * (1 - shares)
+        least = (shares.mean(1) - self.class_shares).abs() / LONGEST
+        return spread + (least - spread.mean(1)).clamp(min=0)[:, None]
 
     def _logits(self, packed: Tensor, head: Tensor, columns: Tensor) -> Float[Tensor, "c n"]:
         if self.narrow:

@@ -95,13 +95,18 @@ def right_all(
     responses: Float[Tensor, "n k"],
     labels: Int64[Tensor, " n"],
     heads: Sequence[Head],
+    rival: Float[Tensor, " n"] | None = None,
     *,
     device: torch.device = CPU,
 ) -> Bool[Tensor, "h n"]:
-    """Which images each of ``heads`` gets right: ``predict_all(…) == labels``, in less time."""
+    """Which images each of ``heads`` gets right: ``predict_all(…) == labels``, in less time.
+
+    Their own logit must be no smaller than the ``rival``, where that is given.
+    """
     found = torch.empty(len(heads), len(responses), dtype=torch.bool)
     for rows, which, logits in logits_of(heads, responses, device) if heads else ():
-        found[which, rows] = which_right(logits, labels[rows].to(device)).cpu()
+        least = None if rival is None else rival[rows].to(device)
+        found[which, rows] = which_right(logits, labels[rows].to(device), least).cpu()
     return found
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..networks.device import CPU, brought, exact_device
 from ..networks.head import Head
+from ._narrow import logits_of
 from .accuracy import right_all
 
 TABLES = 2**24  # masks held at once: numbers in their tables
@@ -21,20 +22,22 @@ def random_masks(
 ) -> Iterator[Bool[Tensor, "d c k"]]:
     """``draws`` selections in parts, each with ``sizes[c]`` of the filters for class c, all such sets being as likely.
 
-    With a ``budget`` they are of a pool of so many filters, one for each draw, all pools being as likely. (A class that
-    takes more than the pool holds, as an absent one does, takes all of it first.) The draws are the same whatever the
-    parts, which take 29·``TABLES`` bytes, or those of one draw, at the most.
+    With a ``budget`` they are of a pool of so many filters, one for each draw, all pools being as likely; but a class
+    that keeps all filters, as an absent one does, has all of them. The draws are the same whatever the parts, which
+    take 29·``TABLES`` bytes, or those of one draw, at the most.
     """
-    wanted = torch.tensor(sizes)[:, None]
+    wanted = torch.tensor(sizes)
+    drawn = wanted < filters
     several = max(1, TABLES // (len(sizes) * filters))
     pools = torch.Generator().manual_seed(generator.initial_seed() + 1)
     for part in range(0, draws, several):
-        shape = (min(several, draws - part), len(sizes), filters)
-        ranks = _permutations(shape, generator)
+        masks = torch.ones(min(several, draws - part), len(sizes), filters, dtype=torch.bool)
+        ranks = _permutations((len(masks), int(drawn.sum()), filters), generator)
         if budget is not None:
-            outside = torch.rand(shape[0], filters, generator=pools).argsort(1) >= budget
+            outside = torch.rand(len(masks), filters, generator=pools).argsort(1) >= budget
             ranks = (ranks + filters * outside[:, None]).argsort(2).argsort(2)
-        yield ranks < wanted
+        masks[:, drawn] = ranks < wanted[drawn, None]
+        yield masks
 
 
 def _permutations(shape: tuple[int, ...], generator: torch.Generator) -> Int64[Tensor, "*r k"]:
@@ -53,15 +56,17 @@ def decomposed_right(
     labels: Int64[Tensor, " n"],
     head: Head,
     masks: Bool[Tensor, "d c k"],
+    rival: Float[Tensor, " n"] | None = None,
     *,
     device: torch.device = CPU,
 ) -> Int64[Tensor, " d"]:
     """Images classified correctly by the decomposed head of every mask.
 
-    The class of an image is that of the largest logit, the smaller index among equals.
+    The class of an image is that of the largest logit, the smaller index among equals. Where a ``rival`` is given, the
+    largest must also be no smaller than that.
     """
     heads = [Head(head.weight * mask, head.bias) for mask in masks]
-    return right_all(responses, labels, heads, device=device).sum(1)
+    return right_all(responses, labels, heads, rival, device=device).sum(1)
 
 
 def null_right(
@@ -75,10 +80,41 @@ def null_right(
     *,
     device: torch.device = CPU,
 ) -> Int64[Tensor, " d"]:
-    """``decomposed_right`` of ``draws`` random selections of these ``sizes`` and ``budget``, a few at once."""
+    """``decomposed_right`` of ``draws`` random selections of these ``sizes`` and ``budget``, a few at once.
+
+    Classes that keep all filters are the same in every draw: their logits are computed once.
+    """
     responses = brought(responses, exact_device(device))
+    kept = torch.tensor(sizes) == head.weight.shape[1]
     parts = random_masks(sizes, budget, head.weight.shape[1], draws, generator)
-    return torch.cat([decomposed_right(responses, labels, head, masks, device=device) for masks in parts])
+    if kept[labels].any() or not kept.any():
+        return torch.cat([decomposed_right(responses, labels, head, masks, device=device) for masks in parts])
+    drawn, places = Head(head.weight[~kept], head.bias[~kept]), (~kept).cumsum(0) - 1
+    rival = _largest(responses, labels, head, kept, device)
+    found = [
+        decomposed_right(responses, places[labels], drawn, masks[:, ~kept], rival, device=device) for masks in parts
+    ]
+    return torch.cat(found)
+
+
+def _largest(
+    responses: Float[Tensor, "n k"],
+    labels: Int64[Tensor, " n"],
+    head: Head,
+    kept: Bool[Tensor, " c"],
+    device: torch.device,
+) -> Float[Tensor, " n"]:
+    """What an image's own logit must reach: the largest of the ``kept`` classes, or the next number above it.
+
+    The latter where that class has the smaller index, which wins among equals.
+    """
+    numbers = torch.nonzero(kept)[:, 0]
+    found = torch.empty(len(labels))
+    for rows, _, logits in logits_of([Head(head.weight[kept], head.bias[kept])], responses, exact_device(device)):
+        largest, first = (one.cpu() for one in logits[0].max(0))
+        above = torch.nextafter(largest, torch.tensor(torch.inf))
+        found[rows] = torch.where(numbers[first] < labels[rows], above, largest)
+    return found
 
 
 def p_value(right: int, null: Int64[Tensor, " d"]) -> float:

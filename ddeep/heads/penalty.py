@@ -111,7 +111,7 @@ def _fit_real(
         return [(one.head, penalty) for one in found]
     split = _HeldOut(responses, labels, held, kept)
     fitted: dict[int, tuple[Head, Penalty]] = {}
-    for group in groups_of(masks):
+    for group in groups_of(masks, labels):
         fitted |= zip(group, _fit_group(split, dense, masks[group], device), strict=True)
     return [fitted[number] for number in range(len(masks))]
 

@@ -83,7 +83,7 @@ def refit_all(
     device = exact_device(device)
     responses = brought(responses, device)
     found: dict[int, Refit] = {}
-    for group in groups_of(masks):
+    for group in groups_of(masks, labels):
         own = [penalties[number] for number in group]
         problems = HeadProblems(responses, labels, weight, bias, masks[group], own, device=device)
         begun = [Head(weight, bias) if start is None else start[number] for number in group]
@@ -99,15 +99,19 @@ def refit_all(
     return [found[number] for number in range(len(masks))]
 
 
-def groups_of(masks: Bool[Tensor, "h c k"]) -> list[list[int]]:
-    """Heads of like width together; neither their weights nor their curvature may outgrow the limit."""
+def groups_of(masks: Bool[Tensor, "h c k"], labels: Int64[Tensor, " n"]) -> list[list[int]]:
+    """Heads of like width together; neither their weights nor their curvature may outgrow the limit.
+
+    Width and curvature are those of the classes that have images.
+    """
     _, classes, filters = masks.shape
-    widths = masks.sum(2).amax(1).cpu()
+    present = torch.unique(labels).to(masks.device)
+    widths = masks[:, present].sum(2).amax(1).cpu()
     waiting = widths.argsort(stable=True).tolist()
     groups = []
     while waiting:
         group = waiting[: max(1, LARGEST // (4 * classes * filters))]
-        while len(group) > 1 and len(group) * classes * (int(widths[group[-1]]) + 1) ** 2 > LARGEST:
+        while len(group) > 1 and len(group) * len(present) * (int(widths[group[-1]]) + 1) ** 2 > LARGEST:
             group = group[: (len(group) + 1) // 2]
         groups.append(group)
         waiting = waiting[len(group) :]

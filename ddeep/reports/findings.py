@@ -99,7 +99,7 @@ class Findings:
     missing: str = ""
     names: dict[int, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
         return tuple(str(row["class"]) for row in self.document["per_class"])

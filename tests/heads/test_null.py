@@ -64,6 +64,28 @@ def test_accuracy_is_that_of_each_head_by_itself(monkeypatch: pytest.MonkeyPatch
     assert null_right(responses, labels, head, [1, 2, 3, 6], None, 7, draws.manual_seed(5)).tolist() == expected
 
 
+@pytest.mark.parametrize("budget", [None, 4])
+def test_classes_that_keep_all_filters_are_computed_once(budget: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absent ones, between those that images have: equal logits are common, and the smaller class wins them."""
+    generator = torch.Generator().manual_seed(4)
+    responses = torch.randint(0, 3, (300, 6), generator=generator).float()
+    head = Head(torch.randint(-1, 3, (5, 6), generator=generator).float(), torch.zeros(5))
+    labels = torch.tensor([1, 3])[torch.randint(0, 2, (300,), generator=generator)]
+    sizes, draws = [6, 2, 6, 3, 6], torch.Generator()
+    masks = torch.cat([*random_masks(sizes, budget, 6, 9, draws.manual_seed(5))])
+    assert masks.sum(2).unique(dim=0).tolist() == [sizes]
+    expected = [int((predict(responses, head.weight * mask, head.bias) == labels).sum()) for mask in masks]
+    assert len(set(expected)) > 3
+    given: list[int] = []
+    right = null.decomposed_right
+    monkeypatch.setattr(null, "decomposed_right", lambda *a, **k: given.append(len(a[2].bias)) or right(*a, **k))
+    assert null_right(responses, labels, head, sizes, budget, 9, draws.manual_seed(5)).tolist() == expected
+    labels[0] = 2  # an image of an absent class
+    expected = [int((predict(responses, head.weight * mask, head.bias) == labels).sum()) for mask in masks]
+    assert null_right(responses, labels, head, sizes, budget, 9, draws.manual_seed(5)).tolist() == expected
+    assert given == [2, 5]
+
+
 def test_p_values() -> None:
     null = torch.tensor([1, 5, 5, 9])
     assert p_value(10, null) == 1 / 5

@@ -15,6 +15,7 @@ from torch import Tensor
 from ddeep.errors import DataError
 from ddeep.heads import _objective
 from ddeep.heads import refit as refit_module
+from ddeep.heads._objective import HeadProblems
 from ddeep.heads.refit import GRADIENT_TOLERANCE, L2, refit, refit_all
 from tests.reference.refit import gradient, objective
 from tests.support.effort import examples
@@ -228,3 +229,28 @@ def test_a_start_better_than_what_rounding_makes_of_it_is_kept(monkeypatch: pyte
     arrays = [tensor.numpy() for tensor in given_problem]
     start = objective(arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], L2)
     assert found.loss <= start
+
+
+def test_where_absent_classes_win_every_image_a_few_steps_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All shares are 0 at the start: no curvature, and a step along it leads far up on the other side."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(400) % 8
+    responses = (torch.randn(8, 40, generator=generator)[labels] + torch.randn(400, 40, generator=generator)).relu()
+    weight, bias = torch.randn(60, 40, generator=generator), torch.zeros(60)
+    bias[8:] = 60
+    masks = torch.rand(5, 60, 40, generator=generator).argsort(2) < 4
+    masks[:, 8:] = True
+    seen: list[tuple[int, float]] = []
+    gradient = HeadProblems.gradient
+
+    def counted(self: HeadProblems, packed: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        found = gradient(self, packed, which)
+        seen.append((len(which), float(found[1].max())))
+        return found
+
+    monkeypatch.setattr(HeadProblems, "gradient", counted)
+    found = refit_all(responses, labels, weight, bias, masks)
+    assert max(one.gradient for one in found) <= GRADIENT_TOLERANCE
+    assert seen[0][0] == 5  # side by side: absent classes' many filters are none of a group's curvature
+    assert sum(heads for heads, _ in seen) < 150 * 5
+    assert max(one.loss for one in found) < 2 < 50 < seen[0][1]
