@@ -29,6 +29,13 @@ from tests.robustness.faults.forked import Forked
 from tests.robustness.faults.scenarios import SCENARIOS, Scenario, alike
 
 START = 0.1  # seconds: before that, the command line is not yet read
+WORK = [
+    f"ddeep.experiments.{name}"
+    for name in (
+        *("compare", "cut", "explain", "export", "finetune", "forget"),
+        *("measure", "merge", "merge_modules", "run", "train"),
+    )
+]
 KILLS_IN_A_PLACE = 8  # each going on with what the last has left, before one is let finish
 
 
@@ -94,13 +101,15 @@ def leftovers(folder: Path) -> list[str]:
     return [f"{path}: was not cleaned up" for pattern in patterns for path in folder.glob(pattern)]
 
 
-def kill_at_random(scenario: Scenario, folder: Path, kills: int, seed: int, ctrl_c: bool = False) -> Tally:
+def kill_at_random(scenario: Scenario, folder: Path, kills: int, interrupts: int, seed: int) -> Tally:
     """Kill the command so many times, at any moment of the time that a whole one takes.
 
-    Every few kills one is let finish: it must work, find what the first one found, and clean up. ``ctrl_c`` asks it to
-    end instead, as a terminal does: it says so in one line and exits with 130.
+    Every few kills one is let finish: it must work, find what the first one found, and clean up. Among them are
+    ``interrupts`` that ask it to end instead, as a terminal does: it says so in one line and exits with 130.
     """
     chance, tally, data = random.Random(f"{scenario.name} {seed}"), Tally(), folder / "images"
+    asks = [True] * interrupts + [False] * kills
+    chance.shuffle(asks)
     scenario.make_images(data)
     reference = Place(folder / "reference", data)
     process = reference.start(scenario, "out0")  # a name that is no part of other words
@@ -111,11 +120,11 @@ def kill_at_random(scenario: Scenario, folder: Path, kills: int, seed: int, ctrl
     durations = dict.fromkeys((True, False), time.monotonic() - began)
     expected = scenario.result(reference.folder / "out0")
     places = 0
-    while tally.kills < kills:
+    while tally.kills < len(asks):
         places += 1
         place = Place(folder / f"place-{places}", data)
-        for _ in range(min(KILLS_IN_A_PLACE, kills - tally.kills)):
-            fresh = not place.folder.exists()
+        for _ in range(min(KILLS_IN_A_PLACE, len(asks) - tally.kills)):
+            fresh, ctrl_c = not place.folder.exists(), asks[tally.kills]
             process = place.start(scenario, _next_out(place.folder, scenario))
             began = time.monotonic()
             moment = chance.uniform(START if ctrl_c else 0, 1.05 * durations[fresh])
@@ -141,7 +150,7 @@ def kill_at_random(scenario: Scenario, folder: Path, kills: int, seed: int, ctrl
             tally.problems.append(f"{place.folder}: the next start found something else")
         tally.problems += place.lost(scenario, expected) + leftovers(place.folder)
         print(
-            f"{scenario.name}: {tally.kills} of {kills}, {len(tally.problems)} lost anything",
+            f"{scenario.name}: {tally.kills} of {len(asks)}, {len(tally.problems)} lost anything",
             file=sys.stderr,
             flush=True,
         )
@@ -172,19 +181,13 @@ def _next_out(folder: Path, scenario: Scenario) -> str:
 def preload() -> None:
     """Import what the commands need, so that kills fall into their work and not into importing torch."""
     for module in (
-        "compare",
-        "cut",
-        "explain",
-        "export",
-        "finetune",
-        "forget",
-        "measure",
-        "merge",
-        "merge_modules",
-        "run",
-        "train",
+        *WORK,
+        "ddeep.reports.comparison_figures",
+        "ddeep.reports.run_page",
+        "sklearn.mixture",
+        "torch._dynamo",
     ):
-        import_module(f"ddeep.experiments.{module}")
+        import_module(module)
     registry()
     torch.set_num_threads(1)  # forks and threads do not go together
 
@@ -193,7 +196,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--kills", type=int, default=500)
     arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--ctrl-c", action="store_true", help="SIGINT to all processes, in place of SIGKILL")
+    arguments.add_argument("--ctrl-c", type=int, default=0, help="so many besides, SIGINT to all processes")
     arguments.add_argument("--only", choices=[scenario.name for scenario in SCENARIOS])
     given = arguments.parse_args()
     # A shell's background jobs, and all that they start, ignore Ctrl-C.
@@ -202,11 +205,13 @@ def main() -> int:
     total, problems = 0, list[str]()
     chosen = [scenario for scenario in SCENARIOS if given.only in (None, scenario.name)]
     for number, scenario in enumerate(chosen):
-        share = given.kills // len(chosen) + (number < given.kills % len(chosen))
-        if not share:
+        kills, interrupts = (
+            wanted // len(chosen) + (number < wanted % len(chosen)) for wanted in (given.kills, given.ctrl_c)
+        )
+        if not kills + interrupts:
             continue
         with tempfile.TemporaryDirectory() as name:
-            tally = kill_at_random(scenario, Path(name), share, given.seed, given.ctrl_c)
+            tally = kill_at_random(scenario, Path(name), kills, interrupts, given.seed)
         total, problems = total + tally.kills, problems + tally.problems
         print(
             f"{scenario.name}: {tally.kills} kills, {tally.finished} ended before, {len(tally.problems)} lost anything"
