@@ -31,6 +31,7 @@ def measure(settings: Settings) -> Report:
         if registry().strategies.provider(name).startswith("ddeep:") and name not in OF_THE_NETWORK
     }
     closed = [name for name, spec in own.items() if not spec.gradients and not spec.learned]
+    closed = closed[: settings.sized(len(closed), 3)]
     ks = settings.sized(5, 2)
     report = Report({"sizes": sizes, "strategies": closed, "k": KS.split(",")[:ks]})
     with tempfile.TemporaryDirectory() as folder:

@@ -112,7 +112,7 @@ class Judge:
     def add_refit_null(self, rows: list[dict[str, Any]], nulls: list[dict[str, Any]], form: HeadForm) -> None:
         """How random selections of the same sizes compare after the refit, at the median of these rows' penalties."""
         responses, labels = self.train.cached_responses()
-        if responses.numel() * len(self.head.bias) > REFIT_NUMBERS:
+        if responses.numel() * int(self.train.present.sum()) > REFIT_NUMBERS:
             return
         sizes = [self._sizes(row, whose) for row, whose in zip(rows, self.whose.tolist(), strict=True)]
         for at, null in zip(dict.fromkeys(sizes), nulls, strict=True):

@@ -110,7 +110,7 @@ def _largest(
     """
     numbers = torch.nonzero(kept)[:, 0]
     found = torch.empty(len(labels))
-    for rows, _, logits in logits_of([Head(head.weight[kept], head.bias[kept])], responses, exact_device(device)):
+    for rows, _, logits in logits_of([Head(head.weight[kept], head.bias[kept])], responses, device):
         largest, first = (one.cpu() for one in logits[0].max(0))
         above = torch.nextafter(largest, torch.tensor(torch.inf))
         found[rows] = torch.where(numbers[first] < labels[rows], above, largest)
