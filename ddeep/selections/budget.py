@@ -16,6 +16,8 @@ from torch import Tensor
 from ..errors import ConfigError
 from .k import K
 
+WHOLE = 2**40  # what a class's best filter is worth
+
 
 def check_budget(budget: int | None, k: K, filters: int | None = None) -> None:
     """Raise ConfigError for a budget that classes of ``k`` filters, at a layer of so many, cannot have."""
@@ -40,13 +42,14 @@ def check_budget(budget: int | None, k: K, filters: int | None = None) -> None:
 def common_pool(order: Int64[Tensor, "c k"], k: int, budget: int) -> Bool[Tensor, " k"]:
     """The filters that all classes choose from, given those of each from the best on. Takes C·K·budget operations."""
     classes, filters = order.shape
-    ranks = torch.arange(1, filters + 1, dtype=torch.float64).expand(order.shape)
-    worth = torch.empty(order.shape, dtype=torch.float64).scatter_(1, order, 1 / ranks)
-    had = torch.zeros(classes, k, dtype=torch.float64)  # what the best k of the pool are worth to each class
+    # In whole numbers, whose sum over the classes is the same in whatever order those come.
+    ranks = (WHOLE / torch.arange(1, filters + 1, dtype=torch.float64)).round().long().expand(order.shape)
+    worth = torch.empty(order.shape, dtype=torch.int64).scatter_(1, order, ranks)
+    had = torch.zeros(classes, k, dtype=torch.int64)  # what the best k of the pool are worth to each class
     pool = torch.zeros(filters, dtype=torch.bool)
     for _ in range(budget):
         worst, place = had.min(1)
-        added = (worth - worst[:, None]).clamp_(min=0).sum(0).masked_fill_(pool, -1.0)
+        added = (worth - worst[:, None]).clamp_(min=0).sum(0).masked_fill_(pool, -1)
         chosen = int(added.argmax())
         pool[chosen] = True
         had.scatter_(1, place[:, None], torch.maximum(worst, worth[:, chosen])[:, None])

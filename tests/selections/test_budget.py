@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 import torch
@@ -42,6 +43,12 @@ def test_the_pool_is_grown_by_what_adds_most(rows: list[list[int]], data: st.Dat
     assert len(pool) == budget
     assert float(worth) == pytest.approx(float(reference.worth(rows, k, reference.grown(rows, k, budget))), abs=1e-9)
     assert worth >= (1 - 1 / math.e) * reference.best(rows, k, budget)
+
+
+def test_the_order_of_classes_does_not_break_ties() -> None:
+    rows = [[0, 3, 2, 1], [1, 2, 3, 0], [2, 0, 1, 3], [3, 1, 0, 2]]
+    pools = {tuple(common_pool(torch.tensor(some), 1, 1).tolist()) for some in permutations(rows)}
+    assert len(pools) == 1
 
 
 @given(rows=orders(), data=st.data())
