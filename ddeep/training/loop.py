@@ -28,6 +28,7 @@ from .batches import Part, Shuffled, generator
 from .checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from .given import Given
 from .history import EpochRow, History
+from .layout import lay_out, plain_inputs
 from .objective import FIGURES, Objective, Teacher
 from .optimizers import make_moving_average, make_optimizer
 from .recipe import Recipe, Tracker
@@ -100,7 +101,8 @@ def train(
         run.restore()
     if tracker != "none":
         accelerator.init_trackers("ddeep", config=_flat(identity))
-    with objective, interruption(checkpoint is not None) as interrupted, _own_random_numbers(accelerator.device):
+    stops = interruption(checkpoint is not None)
+    with objective, plain_inputs(objective), stops as interrupted, _own_random_numbers(accelerator.device):
         while run.epoch < recipe.epochs:
             run.train_epoch(interrupted, on_step)
             row = run.finish_epoch(evaluate)
@@ -130,8 +132,7 @@ class _Run:
         self.identity = identity
         self.checkpoint = checkpoint
         self.objective = objective.to(accelerator.device)
-        if any(isinstance(module, nn.Conv2d) for module in objective.modules()):
-            objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        lay_out(objective)
         self.average = make_moving_average(objective.module, self.recipe.ema)
         self.optimizer = make_optimizer(objective, self.recipe)
         self.wrapped, self.prepared = accelerator.prepare(objective, self.optimizer)
