@@ -66,6 +66,12 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _annotations() -> None:
+    """In every test the calls of a function are checked from the first."""
+    checking.check_again()
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real data: ``$DDEEP_TEST_DATA`` or ``data/``."""
