@@ -153,14 +153,14 @@ def _bests(rows: list[dict[str, Any]]) -> list[Best]:
 
 
 def _whose(stage: str, best: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """The strategy's name, or how many have that accuracy, or cannot be told from it, at the same place and k."""
+    """The strategies with that accuracy, and how many more cannot be told from it, at the same place and k."""
     names = ("weights", "layer", "k", "budget")
     here = [row for row in rows if all(row.get(name) == best.get(name) for name in names)]
-    alike = [row for row in here if row.get("best_alike")]
-    if len(alike) > 1 and best in alike and stage == ("decomposed" if best["refit"] is None else "refit"):
-        return f"{len(alike)} strategies alike"
     same = [row for row in here if row[stage] == best[stage]]
-    return f"{len(same)} strategies" if len(same) > 1 else str(best["strategy"])
+    whose = " and ".join(row["strategy"] for row in same) if len(same) < 3 else f"{len(same)} strategies"
+    more = sum(bool(row.get("best_alike")) and row not in same for row in here)
+    judged = stage == ("decomposed" if best["refit"] is None else "refit")
+    return f"{whose}, not told from {more} more" if more and judged else whose
 
 
 def _agreements(document: dict[str, Any], strategies: list[str]) -> list[tuple[str, Heat, Heat]]:

@@ -104,10 +104,13 @@ def _standing(best: Row, others: list[Row]) -> str:
     if best.get("best_alike") is None:
         return f"{best['strategy']} is the most accurate of {len(others) + 1} strategies"
     if not alike:
-        return f"{best['strategy']} is more accurate than each of {len(others)} others"
-    if len(alike) == len(others):
-        return f"none of {len(others) + 1} strategies can be told from the most accurate"
-    return f"{len(alike) + 1} of {len(others) + 1} strategies cannot be told from the most accurate"
+        return f"{best['strategy']} is more accurate than {'each of' if len(others) > 1 else 'the'} {_others(others)}"
+    told = "any other" if len(alike) == len(others) else f"{len(alike)} of the others"
+    return f"the most accurate of {len(others) + 1} strategies, {best['strategy']}, cannot be told from {told}"
+
+
+def _others(rows: list[Row]) -> str:
+    return f"{len(rows)} others" if len(rows) > 1 else "other"
 
 
 def _against_full(best: Row) -> str:
@@ -125,4 +128,4 @@ def _chance(place: Place, k: K, best: Row) -> str:
     if null is None:
         return ""
     drawn = null.get("refit") if best["refit"] is not None else null.get("decomposed")
-    return f"; random filters {sum(drawn) / len(drawn):.2f} %" if drawn else ""
+    return f"; random filters {sum(drawn) / len(drawn):.2f} %, the mean of {len(drawn)} draws" if drawn else ""

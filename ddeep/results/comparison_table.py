@@ -71,6 +71,8 @@ def _decomposed(row: Row) -> Any:
     return (_with_half_width("decomposed") if row["refit"] is None else _number("decomposed", ".2f"))(row)
 
 
+HALF = " (± half the width of its 95 % interval, whose ends --wide tells: near 100 % it lies below)"
+
 # In the order of the tables. Each title has its unit; the file of numbers takes the fields' names.
 COLUMNS = (
     Column("weights", "weights", _plain("weights"), _plain("weights")),
@@ -84,15 +86,14 @@ COLUMNS = (
         "refit %",
         _number("refit", ".2f"),
         _with_half_width("refit"),
-        "test images that are right once the head is fitted anew to those filters, ± half of the 95 % interval: more "
-        "is better",
+        "test images that are right once the head is fitted anew to those filters: more is better" + HALF,
     ),
     Column("refit_interval", "95 %", _ends("refit_interval")),
     Column(
         "learned",
         "learned %",
         _number("learned", ".2f"),
-        meaning="the same with the head that the strategy has learned itself",
+        meaning="test images that are right with the head that the strategy has learned itself",
     ),
     Column("learned_interval"),
     Column(
@@ -100,7 +101,7 @@ COLUMNS = (
         "decomposed %",
         _number("decomposed", ".2f"),
         _decomposed,
-        "the same with the network's own weights, nothing fitted",
+        "test images that are right with the network's own weights, nothing fitted",
     ),
     Column("decomposed_interval", "95 %", _ends("decomposed_interval")),
     Column(
@@ -116,8 +117,8 @@ COLUMNS = (
         "p best",
         _p("best_p_holm"),
         _p("best_p_holm"),
-        "chance of so large a difference to the most accurate if there were none: above 0.05 the two cannot be told "
-        "apart",
+        "chance of so large a difference to the most accurate if there were none (McNemar's test, Holm's correction): "
+        "above 0.05 the two cannot be told apart",
     ),
     Column("best_alike"),
     Column("full_difference"),
@@ -136,7 +137,8 @@ COLUMNS = (
         "p random",
         _p("refit_p_value", "p_value"),
         _p("refit_p_value", "p_value"),
-        "share of random selections at least as accurate, this one counted along: less is better",
+        "share of random selections (20 with refits, 200 without) at least as accurate, this one counted along, so "
+        "0.048 (0.005) at least: less is better",
     ),
     Column("refit_l2"),
     Column("refit_kept"),

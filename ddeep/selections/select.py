@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -89,10 +90,24 @@ def _checked(spec: StrategySpec, answer: object, evidence: Evidence) -> Answer:
                 f"The strategy {spec.name!r} gave scores of shape {tuple(answer.shape)}; "
                 f"expected (classes, filters) = ({evidence.classes}, {evidence.filters})."
             )
+        _require_finite(spec, answer, evidence)
         return answer
     if isinstance(answer, Selection):
         return answer
     raise SelectionError(f"The strategy {spec.name!r} gave a {type(answer).__name__}, not scores or a Selection.")
+
+
+def _require_finite(spec: StrategySpec, scores: Float[Tensor, "c k"], evidence: Evidence) -> None:
+    wrong = (~torch.isfinite(scores)).nonzero()
+    if len(wrong):
+        c, j = wrong[0].tolist()
+        of = "" if evidence.present[c] else ", which has no images"
+        raise SelectionError(
+            f"The strategy {spec.name!r} gave {len(wrong)} of {scores.numel()} scores that are NaN or infinite at layer "
+            f"{evidence.layer.name!r}, first for class {c}{of}, filter {j}. It must score every filter of every class "
+            "with a finite number: does it divide by the count of a class without images, or the mean or variance of a "
+            "filter that never responds?"
+        )
 
 
 def choice(

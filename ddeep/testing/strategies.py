@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import DdeepError
+from ..errors import DdeepError, SelectionError
 from ..evidence.context import Context
 from ..evidence.evidence import Evidence
 from ..registry.specs import StrategySpec, resolve
@@ -166,6 +166,15 @@ def _copes_with_absent_classes(spec: StrategySpec, _data_dir: Path) -> None:
     )
 
 
+def _copes_with_silent_filters(spec: StrategySpec, _data_dir: Path) -> None:
+    toy = make_toy(silent=1)
+    try:
+        _select(spec, toy)
+    except SelectionError as error:
+        problem = str(error).removesuffix(".")
+        broken_unless(False, f"With a filter that responds to no image: {problem}", "give it a finite score")
+
+
 def _keeps_its_hands_off(spec: StrategySpec, _data_dir: Path) -> None:
     toy = make_toy()
     weights = {name: tensor.clone() for name, tensor in toy.module.state_dict().items()}
@@ -238,6 +247,7 @@ PROMISES = [
     Promise("batch size and order of the images do not matter", _ignores_batching),
     Promise("renaming classes renames its selection", _follows_relabelling),
     Promise("a class without images is absent", _copes_with_absent_classes),
+    Promise("a filter that never responds is scored", _copes_with_silent_filters),
     Promise("network and evidence stay as they were", _keeps_its_hands_off),
     Promise("it needs no more than its flags say", _keeps_to_its_flags),
 ]

@@ -105,14 +105,19 @@ class Toy:
         return Toy(_network(self.module.get_submodule(LAYER), other), self.images, wanted[self.labels])
 
 
-def make_toy(*, absent: int = 0, seed: int = 0) -> Toy:
-    """A toy with ``CLASSES`` classes that have images and ``absent`` ones that have none. The same for one seed."""
+def make_toy(*, absent: int = 0, silent: int = 0, seed: int = 0) -> Toy:
+    """A toy with ``CLASSES`` classes that have images and ``absent`` ones that have none. The same for one seed.
+
+    Its first ``silent`` filters respond to no image.
+    """
     generator = _seeded(seed)
     convolution = nn.Conv2d(3, FILTERS, 3)
     head = nn.Linear(FILTERS, CLASSES + absent)
     with torch.no_grad():
         for parameter in (*convolution.parameters(), *head.parameters()):
             parameter.copy_(torch.randn(parameter.shape, generator=generator) / 3)
+        convolution.weight[:silent] = 0.0
+        convolution.get_parameter("bias")[:silent] = -1.0
     labels = torch.arange(CLASSES * PER_CLASS) % CLASSES
     means = 2 * torch.randn(CLASSES, 3, 1, 1, generator=generator)
     images = means[labels] + torch.randn(len(labels), 3, 8, 8, generator=generator)

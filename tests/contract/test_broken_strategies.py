@@ -59,6 +59,11 @@ def with_nothing_for_the_absent(evidence: Any, _k: Any, _context: Any) -> Tensor
     return evidence[ClassSums()].sums / evidence.class_counts[:, None]
 
 
+def with_nothing_for_the_silent(evidence: Any, k: Any, context: Any) -> Tensor:
+    found = mean(evidence, k, context)
+    return found / found.sum(0)
+
+
 def never_absent(evidence: Any, k: Any, _context: Any) -> Selection:
     return Selection.of([range(k)] * evidence.classes, evidence.filters)
 
@@ -105,6 +110,7 @@ def with_the_head_of_another_class(evidence: Any, k: Any, context: Any) -> Selec
         ),
         ({"select": with_nothing_for_the_absent}, "a class without images is absent", "NaN"),
         ({"select": never_absent}, "a class without images is absent", "~evidence.present"),
+        ({"select": with_nothing_for_the_silent}, "a filter that never responds is scored", "first for class 0, filter 0"),
         ({"select": in_place}, "network and evidence stay as they were", "copies"),
         ({"select": with_training_mode}, "network and evidence stay as they were", "training mode"),
         ({"select": of_the_first_image}, "it needs no more than its flags say", "learned=True"),

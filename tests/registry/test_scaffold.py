@@ -127,8 +127,8 @@ def test_check_shows_each_promise_and_what_to_fix(distributions: Distributions) 
     assert ["strategies", "bad", "its", "metadata", "is", "complete", "kept"] in rows
     assert ["strategies", "bad", "it", "is", "deterministic", "broken"] in rows
     assert "broken: strategies: bad: it is deterministic: SelectionError: The strategy 'bad' gave a list" in done.out
-    assert done.out.splitlines()[-2].startswith("Of 14 promises ")
-    assert re.search(r"\nddeep-bad [\d.]+ keeps \d+ of 14 promises to ddeep [\d.]+\n$", done.out)
+    assert done.out.splitlines()[-2].startswith("Of 15 promises ")
+    assert re.search(r"\nddeep-bad [\d.]+ keeps \d+ of 15 promises to ddeep [\d.]+\n$", done.out)
     document = distributions.cli("plugins", "check", "ddeep-bad", "--json").json
     assert document["broken"] == sum(check["result"] == "broken" for check in document["checks"]) > 0
 

@@ -57,11 +57,11 @@ def test_the_header_tells_what_was_found_and_no_winner_of_a_tie(
         judged = [row for row in document["rows"] if row[stage] is not None]
         best = max(judged, key=lambda row: row[stage])
         here = [row for row in judged if row["k"] == best["k"]]
-        alike = [row for row in here if row["best_alike"]]
-        same = [row for row in here if row[stage] == best[stage]]
-        whose = f"{len(same)} strategies" if len(same) > 1 else best["strategy"]
-        if stage == "refit" and len(alike) > 1:
-            whose = f"{len(alike)} strategies alike"
+        same = [row["strategy"] for row in here if row[stage] == best[stage]]
+        whose = " and ".join(same) if len(same) < 3 else f"{len(same)} strategies"
+        more = [row for row in here if row["best_alike"] and row["strategy"] not in same]
+        if stage == "refit" and more:
+            whose += f", not told from {len(more)} more"
         assert f"highest {stage}{best[stage]:.2f} %{whose}, k = {best['k']}" in text
     assert f"full{document['networks'][0]['full']:.2f} %" in text
     settings = "--layers layer2.2,layer3.2 --strategies paper,contribution,random,weight --k 2,5"
