@@ -11,7 +11,7 @@ import json
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -72,11 +72,30 @@ class Comparison(Tabular):
         return save_comparison(self.document, Path(out), lambda folder: draw_into(self.document, folder))
 
 
-@dataclass(frozen=True)
-class Explained(Explanation):
-    """An explanation that a notebook shows as the figure that ``ddeep explain`` draws."""
+@dataclass(frozen=True, repr=False)
+class Explained(Tabular, Explanation):
+    """An explanation that a notebook shows as the figure that ``ddeep explain`` draws, a terminal as a table."""
 
-    explainer: Explainer = field(repr=False)
+    explainer: Explainer
+
+    _repr_html_ = None  # type: ignore[assignment] # the picture says more
+
+    def table(self) -> Table:
+        """The parts of both logits, a class's below the other's."""
+        names = self.explainer.subject.classes
+        true = "" if self.true is None else f", true class {names[self.true]}"
+        title = f"{self.image}{true}: called {names[self.predicted]}, {self.margin:.3f} above the next"
+        rows: list[list[Any]] = []
+        for part in self.logits:
+            rows += [
+                [part.name, term.filter, term.response, term.typical, term.weight, term.contribution]
+                for term in part.terms
+            ]
+            rows += [
+                [part.name, "bias", None, None, None, part.bias],
+                [part.name, "logit", None, None, None, part.logit],
+            ]
+        return Table(title, ["class", "filter", "response", "typical", "weight", "W·r"], rows)
 
     def _repr_png_(self) -> bytes:
         with style():

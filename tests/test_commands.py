@@ -77,6 +77,11 @@ def test_saved_reported_and_explained(result: ddeep.RunResult, tmp_path: Path) -
     assert "data:image/webp" in written.page.read_text()
     explanation = ddeep.explain(result, "test:3")
     assert explanation._repr_png_().startswith(b"\x89PNG")
+    lines = repr(explanation).splitlines()
+    assert lines[0].startswith("test:3, true class ")
+    assert lines[1].split() == ["class", "filter", "response", "typical", "weight", "W·r"]
+    assert len(lines) == 2 + sum(len(logit.terms) + 2 for logit in explanation.logits)
+    assert max(map(len, lines)) <= 80
     part = explanation.logits[0]
     images, labels = pictures(60, seed=2)
     assert result.model is not None

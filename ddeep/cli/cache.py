@@ -8,9 +8,9 @@ import typer
 
 from .. import console
 from ..files.json import json_text
-from .options import JsonOption
+from .options import JsonOption, new_app
 
-app = typer.Typer(invoke_without_command=True, add_completion=False)
+app = new_app(invoke_without_command=True)
 
 
 @app.callback()

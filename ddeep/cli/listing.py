@@ -2,51 +2,50 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from .. import console
+from ..errors import suggestion
 from ..files.json import json_text
 from ..registry.registry import Catalog, registry
 from ..registry.specs import DatasetFamily, ModelFamily, Spec, resolve
-from .options import JsonOption, examples, new_app
+from .completion import completer
+from .options import JsonOption, examples, new_app, one_of
 
 app = new_app()
 
 
-class Kind(StrEnum):
-    """What can be listed."""
-
-    models = "models"
-    datasets = "datasets"
-    strategies = "strategies"
-    metrics = "metrics"
-    regularizers = "regularizers"
-    executions = "executions"
+Kind = Literal["models", "datasets", "strategies", "metrics", "regularizers", "executions"]
+KINDS: tuple[str, ...] = get_args(Kind)
 
 
 @app.command("list", epilog=examples("ddeep list", "ddeep list models 'timm/*resnet*'"))
 def list_(
-    kind: Annotated[Kind | None, typer.Argument(help="What to list (default: everything).")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"{', '.join(KINDS)} (default: all).", autocompletion=completer(None, Kind), callback=one_of(KINDS)
+        ),
+    ] = None,
     pattern: Annotated[
         str, typer.Argument(help="A glob over the names; with a slash, as in 'timm/*resnet*', inside families.")
     ] = "*",
     as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """List models, datasets, strategies, metrics, regularizers or executions."""
-    found = {
-        chosen.value: _rows(registry().catalog(chosen.value), pattern) for chosen in ([kind] if kind else list(Kind))
-    }
+    found = {chosen: _rows(registry().catalog(chosen), pattern) for chosen in ([kind] if kind else KINDS)}
     for title, rows in found.items():
         if rows:
             console.table(
                 title, ["name", "summary", "plugin"], [[row["name"], row["summary"], row["plugin"]] for row in rows]
             )
     if not any(found.values()):
-        console.note(f"Nothing matches {pattern!r}. Patterns are globs, such as '*resnet*' or 'timm/*resnet*'.")
+        names = [row["name"] for chosen in found for row in _rows(registry().catalog(chosen), "*")]
+        near = suggestion(pattern, names) or " Patterns are globs, such as '*resnet*' or 'timm/*resnet*'."
+        console.note(f"Nothing matches {pattern!r}.{near}")
     console.document(json_text({"schema": "ddeep.list/1", **found}))
 
 

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .. import console
+from ..errors import suggestion
 
 
-def new_app() -> typer.Typer:
-    """What a command is defined on."""
-    return typer.Typer(add_completion=False, rich_markup_mode="rich" if sys.stdout.isatty() else None)
+def new_app(*, invoke_without_command: bool = False) -> typer.Typer:
+    """What a command, or several of one name, are defined on."""
+    return typer.Typer(
+        add_completion=False,
+        invoke_without_command=invoke_without_command,
+        rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    )
+
+
+def one_of(known: Sequence[str]) -> Callable[[str | None], str | None]:
+    """What checks that a value is one of these, and says which is near."""
+
+    def check(value: str | None) -> str | None:
+        if value is None or value in known:
+            return value
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}.{suggestion(value, known)}")
+
+    return check
 
 
 def examples(*lines: str) -> str:

@@ -14,10 +14,11 @@ from .. import console
 from ..files.json import json_text
 from ..provenance import VERSION
 from ..registry.registry import PluginRecord, PluginWarning, registry
-from ..registry.scaffold import Kind, write_plugin
-from .options import JsonOption
+from ..registry.scaffold import KINDS, Kind, write_plugin
+from .completion import completer
+from .options import JsonOption, new_app, one_of
 
-app = typer.Typer(invoke_without_command=True, add_completion=False)
+app = new_app(invoke_without_command=True)
 
 
 @app.callback()
@@ -54,7 +55,12 @@ def plugins() -> None:
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="The package's name, such as ddeep-mine.")],
-    kind: Annotated[Kind, typer.Option(help="What it adds.")] = "strategy",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help=f"What it adds: {', '.join(KINDS)}.", autocompletion=completer(None, Kind), callback=one_of(KINDS)
+        ),
+    ] = "strategy",
     as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """Write a package that installs, passes its own tests and adds a working example to edit."""

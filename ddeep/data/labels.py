@@ -7,6 +7,8 @@ from torch import Tensor
 
 from ..errors import DataError
 
+_OTHER = "Use weights or a model made for these classes."
+
 
 def check_labels(labels: object, images: int, classes: int) -> Int64[Tensor, " n"]:
     """The labels of ``images`` images, on the CPU; ``classes`` is the number of the network's outputs.
@@ -16,7 +18,9 @@ def check_labels(labels: object, images: int, classes: int) -> Int64[Tensor, " n
     """
     refuse_several(labels)
     if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.dtype.is_floating_point or _no_number(labels):
-        raise DataError(f"Labels must be integers (N,), one class number per image, not {_shown(labels)}.")
+        alone = isinstance(labels, Tensor) and labels.dim() == 0
+        hint = " Batches are meant, as a DataLoader gives them." if alone else ""
+        raise DataError(f"Labels must be integers (N,), one class number per image, not {_shown(labels)}.{hint}")
     if len(labels) != images:
         raise DataError(f"There are {len(labels)} labels for a batch of {images} images. Give one for each.")
     whole = labels.cpu().long()
@@ -41,7 +45,8 @@ def check_range(labels: Int64[Tensor, " n"], classes: int) -> None:
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):
         raise DataError(
             f"Labels run from {int(labels.min())} to {int(labels.max())}, but the network has {classes} outputs "
-            f"(0 to {classes - 1}). Use weights or a model made for these classes."
+            f"(0 to {classes - 1}). "
+            + ("Take 1 from each, if they count from 1." if labels.min() > 0 and labels.max() == classes else _OTHER)
         )
 
 

@@ -115,6 +115,19 @@ class Subject:
         outputs = torch.tensor([self.classes.index(name) for name in images.classes])
         return outputs[images.labels]
 
+    def _way_out(self) -> str:
+        """What to do where no layer feeds the head."""
+        shares = self.recording.output
+        if (
+            isinstance(shares, Tensor)
+            and bool((shares >= 0).all())
+            and torch.allclose(shares.sum(1), shares.new_ones(1))
+        ):
+            return "Its outputs sum to 1, as after a softmax: leave that out, so that it ends in its linear head."
+        if self.elsewhere is None:
+            return "Choose one with layer=, by a name of model.named_modules(), or have it end in a linear head."
+        return f"Choose one with --layer; `ddeep layers {self.network.name}` lists them."
+
     def layers(self, patterns: Collection[str] = ()) -> list[Layer]:
         """The layers that dotted names or globs stand for; none given, the one that feeds the head."""
         own = self.network.layer
@@ -123,7 +136,7 @@ class Subject:
         if own is None:
             raise ConfigError(
                 f"No layer of {self.network.name} feeds its head ({self.network.problem}), so there is no default. "
-                f"Choose one with --layer; `ddeep layers {self.network.name}` lists them."
+                f"{self._way_out()}"
             )
         return get_layers(self.recording, [own.name], own.pool)
 

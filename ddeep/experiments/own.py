@@ -21,6 +21,8 @@ from ..networks.trace import record
 from ..networks.weights import weights_hash
 from ..networks.wrappers import unwrapped
 
+LOADERS = "loaders"  # the dataset of such a run
+
 
 @torch.inference_mode(mode=False)  # what is made in it could never be run with gradients
 def own_subject(
@@ -59,7 +61,7 @@ def own_subject(
             head=head,
             layer=None,
             # What gives the images back from their pictures, in which the smallest value is black, the largest white.
-            preprocessing=Preprocessing((-low / span,) * 3, (1 / span,) * 3, side, side),
+            preprocessing=Preprocessing(((0.0 - low) / span,) * 3, (1 / span,) * 3, side, side),
             weights="as given",
             weights_hash=digest,
             classes=names,
@@ -68,5 +70,5 @@ def own_subject(
         resolve_device(device),
         precision,
         skip_bad=skip_bad,
-        dataset="loaders",
+        dataset=LOADERS,
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import console
 from ..data.images import Images, TensorImages
 from ..data.preprocessing import Preprocessing
-from ..errors import ConfigError, DataError, WeightsError
+from ..errors import ConfigError, DataError, WeightsError, suggestion
 from ..registry.own_code import is_own_code
 from ..registry.registry import registry
 from ..registry.specs import Interpolation, ModelSpec, WeightsSpec, resolve
@@ -98,6 +98,13 @@ def load_network(
         chosen, state, label = None, _own_weights(spec, len(images.classes)), "its own"
     elif (chosen := choose_weights(spec, dataset, data_dir, weights)) is None:
         assert weights is not None
+        if not Path(weights).exists():
+            own = ", ".join(repr(one.name) for one in spec.weights)
+            raise WeightsError(
+                f"There is no weights file {weights} in {Path().resolve()}, and {spec.name} has "
+                f"{f'weights called {own}' if own else 'no weights of its own'}."
+                f"{suggestion(weights, [one.name for one in spec.weights])}"
+            )
         state, label = read_state_dict(Path(weights), ema=ema), weights
         chosen = describe_file(Path(weights))
     else:

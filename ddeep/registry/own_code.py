@@ -42,14 +42,17 @@ def is_own_code(name: str) -> bool:
 def own_model(name: str) -> ModelSpec:
     """The network that ``name`` stands for; nothing is imported before it is built.
 
-    Raises ConfigError unless the user has named it.
+    Raises ConfigError unless the user has named it, and where there is no such file.
     """
     if name not in _chosen and os.environ.get(ALLOW_VARIABLE) != "1":
         raise ConfigError(
             f"{name} is code, and it is a file that names it: what ddeep reads runs no code by itself. If it is your "
             f"own, put --own-code before the command (ddeep --own-code report …), or set {ALLOW_VARIABLE}=1."
         )
-    return ModelSpec(name, build=partial(build, name), summary="your own code", source=name.rpartition(":")[0])
+    place = name.rpartition(":")[0]
+    if place.endswith(".py"):
+        _require_file(Path(place))
+    return ModelSpec(name, build=partial(build, name), summary="your own code", source=place)
 
 
 def build(name: str, num_classes: int) -> Any:
@@ -99,10 +102,14 @@ def _attribute(place: str, inside: str) -> Any:
     return getattr(module, inside)
 
 
-def _from_file(path: Path) -> ModuleType:
-    """The module of a file, imported once, with its folder on the path as ``python FILE.py`` would have it."""
+def _require_file(path: Path) -> None:
     if not path.is_file():
         raise ConfigError(f"There is no file {path}. Give --model FILE.py:NAME, NAME being a class or function in it.")
+
+
+def _from_file(path: Path) -> ModuleType:
+    """The module of a file, imported once, with its folder on the path as ``python FILE.py`` would have it."""
+    _require_file(path)
     file = path.resolve()
     name = path.stem
     known = sys.modules.get(name)

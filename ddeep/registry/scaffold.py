@@ -13,6 +13,7 @@ from ..files.regular import read_bounded
 from ..provenance import VERSION
 
 Kind = Literal["model", "dataset", "strategy", "metric", "regularizer"]
+KINDS: tuple[str, ...] = get_args(Kind)
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_BYTES = 1 << 20  # of a template
@@ -34,7 +35,7 @@ def bounds(version: str) -> str:
     return f"ddeep>={major}.{minor},<{f'0.{minor + 1}' if major == 0 else major + 1}"
 
 
-def write_plugin(name: str, kind: Kind, parent: Path) -> Path:
+def write_plugin(name: str, kind: str, parent: Path) -> Path:
     """Write the package ``name`` with one spec of ``kind`` into a new folder of ``parent``, and return the folder.
 
     The package installs and passes its own tests as it is. ``name`` without a leading ``ddeep-`` is the spec's name.
@@ -42,8 +43,8 @@ def write_plugin(name: str, kind: Kind, parent: Path) -> Path:
     """
     if not _NAME.fullmatch(name) or name in ("ddeep", "ddeep-"):
         raise ConfigError(f"{name!r} cannot name a package. Use small letters, digits and dashes, as in 'ddeep-mine'.")
-    if kind not in get_args(Kind):
-        raise ConfigError(f"A plugin adds a {', '.join(get_args(Kind))}, not a {kind!r}.")
+    if kind not in KINDS:
+        raise ConfigError(f"A plugin adds a {', '.join(KINDS)}, not a {kind!r}.")
     folder = parent / name
     if folder.exists():
         raise ConfigError(f"{folder} exists. Choose another name, or remove it.")

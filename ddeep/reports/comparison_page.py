@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from ..errors import DataError
 from ..experiments.compare import SCHEMA
+from ..experiments.own import LOADERS
 from ..experiments.settings import CompareConfig
 from ..files.regular import require_inside
 from ..files.sealed import check_files, read_sealed
@@ -19,7 +20,7 @@ from ..results.comparison_summary import Place, places_of, sentence, sentences
 from ..results.comparison_table import meanings_of, table_of
 from .dots import dots, few
 from .heat import Heat, heat_table, number
-from .page import command, provenance, render
+from .page import call, command, provenance, render
 from .style import Plot, inline_svg
 
 FILE = "comparison.json"
@@ -83,7 +84,9 @@ def comparison_page(document: dict[str, Any], plots: list[Plot]) -> str:
         sentences=[_set(text) for text in sentences(document)],
         bests=_bests(document["rows"]),
         places=[_place_view(place) for place in places_of(document)],
-        command=command("compare", CompareConfig, document.get("config") or {}),
+        command=(call if document["dataset"] == LOADERS else command)(
+            "compare", CompareConfig, document.get("config") or {}
+        ),
         plots=drawn,
         columns=columns,
         rows=[

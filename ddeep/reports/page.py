@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,7 @@ def _read(name: str) -> str:
 def command(name: str, kind: type[BaseModel], config: Mapping[str, Any]) -> str:
     """The command line ``ddeep <name>`` with the settings of ``config`` that are not the defaults of ``kind``."""
     words = ["ddeep", name]
-    for key, field in kind.model_fields.items():
-        value = config.get(key)
-        if key == "out" or value is None or _same(value, field.default):
-            continue
+    for key, value in _settings(kind, config):
         words.append(f"--{key.replace('_', '-')}")
         if value is not True:
             values = value if isinstance(value, list) else [value]
@@ -58,26 +55,59 @@ def command(name: str, kind: type[BaseModel], config: Mapping[str, Any]) -> str:
     return " ".join(shlex.quote(word) for word in words)
 
 
+def call(name: str, kind: type[BaseModel], config: Mapping[str, Any]) -> str:
+    """The same in Python, of a network and loaders that no command line can name."""
+    given = [f"{key}={value!r}" for key, value in _settings(kind, config) if key != "model"]
+    own = f"model={config.get('model')}(…)"
+    return f"ddeep.{name}({', '.join([own, 'train=…', 'test=…', *given])})"
+
+
+def _settings(kind: type[BaseModel], config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The settings of ``config`` that are not the defaults of ``kind``."""
+    for key, field in kind.model_fields.items():
+        value = config.get(key)
+        if key != "out" and value is not None and not _same(value, field.default):
+            yield key, value
+
+
 def finetune_command(document: Mapping[str, Any]) -> str:
     """The command line that fine-tunes the run in ``RUN`` as a run's document says; empty where it was not."""
+    words = ["ddeep", "finetune", "RUN"]
+    for key, value in _finetune_settings(document):
+        option = key.replace("_", "-")
+        if isinstance(value, bool):
+            words += [f"--{'' if value else 'no-'}{option}"]
+        elif isinstance(value, dict):
+            words += [f"--{option}={name}={each}" for name, each in value.items()]
+        elif isinstance(value, list):
+            words += [f"--{option}={each}" for each in value]
+        else:
+            words += [f"--{option}", str(value)]
+    return " ".join(shlex.quote(word) for word in words) if len(words) > 3 else ""
+
+
+def finetune_call(document: Mapping[str, Any]) -> str:
+    """The same in Python, of a ``result``; empty where it was not fine-tuned."""
+    given = [f"{key}={value!r}" for key, value in _finetune_settings(document)]
+    return f"ddeep.finetune({', '.join(['result', *given])})" if given else ""
+
+
+def _finetune_settings(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The settings of a run's fine-tuning that are not the usual ones; its epochs always."""
     done = document.get("finetune")
     if not done:
-        return ""
-    words, usual = ["ddeep", "finetune", "RUN"], FINE_TUNE.identity()
-    for name, value in done["recipe"].items():
-        option = name.replace("_", "-")
-        if name != "epochs" and value == usual.get(name):
-            continue
-        words += [f"--{'' if value else 'no-'}{option}"] if isinstance(value, bool) else [f"--{option}", str(value)]
+        return
+    usual = FINE_TUNE.identity()
+    yield from ((name, value) for name, value in done["recipe"].items() if name == "epochs" or value != usual.get(name))
     if done["from"] == "decomposed":
-        words.append("--no-refit")
+        yield "no_refit", True
     if done["seed"]:
-        words += ["--seed", str(done["seed"])]
+        yield "seed", done["seed"]
     if regularizer := done["regularizer"]:
-        words += ["--regularizer", regularizer["name"]]
-        words += [f"--regularizer-options={name}={value}" for name, value in regularizer["options"].items()]
-        words += [f"--layers={layer}" for layer in regularizer["layers"]]
-    return " ".join(shlex.quote(str(word)) for word in words)
+        yield "regularizer", regularizer["name"]
+        if regularizer["options"]:
+            yield "regularizer_options", regularizer["options"]
+        yield "layers", list(regularizer["layers"])
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -7,13 +7,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ..experiments.own import LOADERS
 from ..experiments.settings import RunConfig
 from ..registry.registry import registry
 from ..registry.specs import StrategySpec
 from .findings import Findings
 from .glossary import TERMS, metric_key, metric_terms, score_term
 from .metrics import metric_rows
-from .page import command, finetune_command, provenance, render
+from .page import call, command, finetune_call, finetune_command, provenance, render
 from .proof import FEW_IMAGES, prove
 from .run_data import page_data
 from .style import Plot, inline_svg
@@ -89,6 +90,9 @@ def _scored(found: Findings, strategy: StrategySpec | None) -> list[int] | None:
 def _commands(document: dict[str, Any]) -> str:
     """What makes the run again, and its fine-tuning where that was a command of its own."""
     config = document.get("config") or {}
+    if document.get("dataset") == LOADERS:
+        tuned = finetune_call(document)
+        return f"result = {call('run', RunConfig, config)}" + (f"; {tuned}" if tuned else "")
     run, more = command("run", RunConfig, config), finetune_command(document)
     return run if not more or config.get("finetune") else f"{run} --out RUN && {more}"
 

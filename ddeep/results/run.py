@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
-from ..errors import DataError
+from ..errors import DataError, suggestion
 from ..evidence.subject import Subject
 from ..files.beside import name_beside, taken_out
 from ..files.json import write_json
@@ -58,6 +58,15 @@ def seal_run(folder: Path, document: dict[str, Any]) -> None:
     write_sealed(folder / "run.json", document, there if document.get("status") != RUNNING else ())
 
 
+def _no_run(folder: Path) -> str:
+    """What to say where there is no run, with those that there are."""
+    inside = folder.is_dir()
+    known = sorted(str(file.parent) for file in (folder if inside else folder.parent).glob("*/run.json"))
+    what = f"{folder} is not a run directory: {'it has no run.json' if inside else 'there is no such folder'}."
+    shown = f" Runs here: {', '.join(known[:5])}{', …' if len(known) > 5 else ''}." if known else ""
+    return what + ((not inside and suggestion(str(folder), known)) or shown)
+
+
 def read_run(folder: Path | str, schema: str = RUN_SCHEMA, *, unfinished: bool = False) -> dict[str, Any]:
     """The document in ``run.json`` of a run directory.
 
@@ -67,6 +76,8 @@ def read_run(folder: Path | str, schema: str = RUN_SCHEMA, *, unfinished: bool =
     path = Path(folder) / "run.json"
     try:
         sealed = read_sealed(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(_no_run(Path(folder))) from None
     except OSError as error:
         raise DataError(f"{folder} is not a run directory: {path}: {error.strerror}.") from None
     except ValueError as error:

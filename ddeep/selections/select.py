@@ -103,7 +103,7 @@ def _require_finite(spec: StrategySpec, scores: Float[Tensor, "c k"], evidence: 
         c, j = wrong[0].tolist()
         of = "" if evidence.present[c] else ", which has no images"
         raise SelectionError(
-            f"The strategy {spec.name!r} gave {len(wrong)} of {scores.numel()} scores that are NaN or infinite at layer "
+            f"The strategy {spec.name!r} gave NaN or infinite scores ({len(wrong)} of {scores.numel()}) at layer "
             f"{evidence.layer.name!r}, first for class {c}{of}, filter {j}. It must score every filter of every class "
             "with a finite number: does it divide by the count of a class without images, or the mean or variance of a "
             "filter that never responds?"

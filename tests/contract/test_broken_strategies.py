@@ -110,7 +110,11 @@ def with_the_head_of_another_class(evidence: Any, k: Any, context: Any) -> Selec
         ),
         ({"select": with_nothing_for_the_absent}, "a class without images is absent", "NaN"),
         ({"select": never_absent}, "a class without images is absent", "~evidence.present"),
-        ({"select": with_nothing_for_the_silent}, "a filter that never responds is scored", "first for class 0, filter 0"),
+        (
+            {"select": with_nothing_for_the_silent},
+            "a filter that never responds is scored",
+            "first for class 0, filter 0",
+        ),
         ({"select": in_place}, "network and evidence stay as they were", "copies"),
         ({"select": with_training_mode}, "network and evidence stay as they were", "training mode"),
         ({"select": of_the_first_image}, "it needs no more than its flags say", "learned=True"),

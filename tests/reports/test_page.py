@@ -16,7 +16,7 @@ from ddeep.experiments.settings import FinetuneConfig, ReportConfig, RunConfig
 from ddeep.reports import write_report
 from ddeep.reports.findings import find
 from ddeep.reports.heat import LEVELS, heat_table, number, shade
-from ddeep.reports.page import command, finetune_command
+from ddeep.reports.page import call, command, finetune_call, finetune_command
 from ddeep.reports.style import readable_on, steps
 from ddeep.reports.views import filter_order
 from tests.reports.conftest import HOSTILE
@@ -223,6 +223,16 @@ def test_the_command_fine_tunes_again() -> None:
         "ddeep finetune RUN --epochs 3 --label-smoothing 0.1 --no-flip"
     )
     assert finetune_command({}) == ""
+
+
+def test_a_network_of_pythons_is_made_again_in_python() -> None:
+    """No command line could name it."""
+    given = RunConfig(model="Net", strategy="contribution", k=5)
+    text = call("run", RunConfig, json.loads(given.model_dump_json()))
+    assert text == "ddeep.run(model=Net(…), train=…, test=…, strategy='contribution', k=5)"
+    done = {"recipe": FinetuneConfig(epochs=2, flip=False).finetune_recipe().identity(), "from": "refit", "seed": 0}
+    assert finetune_call({"finetune": {**done, "regularizer": None}}) == "ddeep.finetune(result, epochs=2, flip=False)"
+    assert finetune_call({}) == ""
 
 
 def test_filters_stand_with_the_first_class_that_selects_them(digits_run: Path) -> None:

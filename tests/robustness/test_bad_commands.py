@@ -79,7 +79,7 @@ ROWS: dict[str, Bad] = {
         "plugins new ddeep-x", "ddeep-x", "exists", prepare=text("ddeep-x/pyproject.toml", "")
     ),
     # other commands
-    "list of nothing": bad("list modles", "modles", status=2),
+    "list of nothing": bad("list modles", "modles", "Did you mean 'models'", status=2),
     "cache of nothing": bad("cache clean", "clean", status=2),
     "layers of an unknown model": bad("layers resnet21", "'resnet21'", "Did you mean", "'resnet20'"),
     "layers of no model": bad("layers", "Missing argument", status=2),

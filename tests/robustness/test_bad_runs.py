@@ -44,7 +44,7 @@ ROWS: dict[str, Bad] = {
     ),
     # report
     "report on nothing": bad("report", "Missing argument", status=2),
-    "report on what is not there": bad("report nowhere", "nowhere is not a run directory", "No such file"),
+    "report on what is not there": bad("report nowhere", "nowhere is not a run directory", "no such folder"),
     "report on a folder": bad("report .", "is not a run directory"),
     "report on broken JSON": bad("report r", "r/run.json is not a run", prepare=text("r/run.json", "{")),
     "report on a list": bad("report r", "a list, not an object", prepare=text("r/run.json", "[]")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,7 +26,7 @@ def read_config(kind: type[C], given: Mapping[str, Any], file: Path | None = Non
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(_first_problem(error)) from None
+        raise ConfigError(_first_problem(error, kind)) from None
 
 
 def _read_toml(kind: type[BaseModel], file: Path) -> dict[str, Any]:
@@ -60,11 +60,13 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, kind: type[BaseModel]) -> str:
     problem = error.errors()[0]
     name = "-".join(str(part).replace("_", "-") for part in problem["loc"][:1])
     if problem["type"] == "missing":
-        return f"--{name} is missing." + (" `ddeep list models` shows what there is." if name == "model" else "")
+        values = get_args(kind.model_fields[name.replace("-", "_")].annotation)
+        known = f" It is one of {', '.join(map(str, values))}." if values else ""
+        return f"--{name} is missing.{' `ddeep list models` shows what there is.' if name == 'model' else known}"
     shown = repr(problem["input"])
     shown = shown if len(shown) <= 60 else f"{shown[:60]}…"
     return f"--{name} {shown}: {problem['msg'].removeprefix('Value error, ')}."
