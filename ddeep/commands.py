@@ -35,6 +35,7 @@ from .reports.comparison_figures import draw, draw_into
 from .reports.explanation_figure import explanation_plot
 from .reports.style import as_png, style
 from .results.comparison import save_comparison
+from .results.comparison_summary import sentences
 from .results.comparison_table import numbers_of, table_of
 from .results.run import RunResult, read_run, save_run, saved_network
 from .selections.selection import Selection
@@ -55,8 +56,9 @@ class Comparison(Tabular):
     document: dict[str, Any]
 
     def table(self) -> Table:
-        """The rows as the command shows them."""
-        return Table(f"{self.document['model']} on {self.document['dataset']}", *table_of(self.document))
+        """The rows as the command shows them, below what it says of them."""
+        title = f"{self.document['model']} on {self.document['dataset']}"
+        return Table("\n".join([title, *sentences(self.document)]), *table_of(self.document))
 
     def numbers(self) -> Table:
         """All figures of every row, as in ``comparison.csv``."""

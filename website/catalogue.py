@@ -8,6 +8,7 @@ from dataclasses import fields
 
 from ddeep.registry.registry import registry
 from ddeep.registry.specs import MetricSpec, ModelFamily, ModelSpec, Spec, StrategySpec, resolve
+from ddeep.results.comparison_table import COLUMNS
 from ddeep.statistics.statistic import Statistic
 from studies.paths import ROOT
 from website.interface import cell
@@ -34,7 +35,22 @@ _FLAGS = {
 
 def pages() -> dict[str, str]:
     """A page for each kind of what comes with ddeep."""
-    return {f"reference/{kind}.md": "\n".join(_page(kind)) + "\n" for kind in KINDS}
+    made = {kind: _page(kind) for kind in KINDS} | {"columns": _columns()}
+    return {f"reference/{name}.md": "\n".join(lines) + "\n" for name, lines in made.items()}
+
+
+def _columns() -> Iterator[str]:
+    yield "# Columns of a comparison"
+    yield ""
+    yield (
+        "What `ddeep compare` tells of every strategy, k and budget: in the terminal what matters most, with `--wide` "
+        "and in Python all of it, and a column for every [metric](metrics.md) beside. `comparison.csv` has the fields, "
+        "intervals as two."
+    )
+    yield from ("", "| column | field | |", "|---|---|---|")
+    for column in COLUMNS:
+        if column.meaning:
+            yield f"| {column.title} | `{column.field}` | {cell(column.meaning)} |"
 
 
 def _page(kind: str) -> Iterator[str]:

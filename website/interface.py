@@ -67,15 +67,28 @@ def _api(module: ModuleType, title: str, introduction: str) -> Iterator[str]:
     yield from (f"# {title}", "", introduction)
     things = {name: getattr(module, name) for name in sorted(module.__all__, key=str.lower)}
     for name, thing in things.items():
+        thing = inspect.unwrap(thing) if callable(thing) else thing
         yield from ("", f"## `{name}`")
         if inspect.isfunction(thing):
             yield from ("", "```python", _signature(name, thing), "```")
         if inspect.isfunction(thing) or inspect.isclass(thing):
             yield from ("", _prose(thing))
+        elif " object at 0x" in str(thing):
+            yield from ("", f"`{type(thing).__module__.partition('.')[0]}`'s {type(thing).__name__}.")
         else:
             yield from ("", f"`{cell(str(thing))}`")
         if inspect.isclass(thing) and not issubclass(thing, (Exception, Spec)):
+            yield from _fields(name, thing)
             yield from _methods(thing)
+
+
+def _fields(name: str, kind: type) -> Iterator[str]:
+    """How an object is made, and what it holds, where that is declared."""
+    if not dataclasses.is_dataclass(kind):
+        return
+    fields = [field for field in dataclasses.fields(kind) if not field.name.startswith("_")]
+    taken = [field.name for field in fields if field.init]
+    yield from ("", "```python", f"{name}({', '.join(taken)})", *(f"{name}.{f.name}: {f.type}" for f in fields), "```")
 
 
 def _methods(kind: type) -> Iterator[str]:

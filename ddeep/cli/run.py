@@ -14,7 +14,7 @@ from ..files.json import json_text
 from ..files.paths import default_out
 from .options import ConfigOption, JsonOption, examples, new_app
 from .settings_options import takes
-from .words import metric_facts, sentence
+from .words import doubt, metric_facts, sentence
 
 app = new_app()
 SHARD_SCHEMA = "ddeep.shard/2"
@@ -124,6 +124,8 @@ def _shard_out(settings: RunConfig) -> Path:
 def _show(document: dict[str, Any], folder: Path) -> None:
     measured = [name for name, percent in document["accuracy"].items() if percent is not None]
     console.prose(sentence(document))
+    if about := doubt(document):
+        console.warn(about)
     console.say()
     k = f", k = {document['k']}" if document["k"] is not None else ""
     k += f", budget {document['budget']}" if document["budget"] is not None else ""

@@ -22,6 +22,25 @@ def sentence(document: dict[str, Any]) -> str:
     )
 
 
+def doubt(document: dict[str, Any]) -> str:
+    """What to say of a network that is right no more often than one that calls every image the same; else nothing."""
+    import torch
+
+    from ..heads.paired import accuracy_intervals
+
+    largest = max(document["per_class"], key=lambda row: row["images"])
+    images = sum(row["images"] for row in document["per_class"])
+    full = document["accuracy"]["full"]
+    low = accuracy_intervals(torch.tensor([round(full * images / 100)]), images)[0, 0]
+    if low > 100 * largest["images"] / images:
+        return ""
+    return (
+        f"The network has hardly learned anything: with all filters it gets {full:.2f} % of {images:,} test images "
+        f"right, and calling each of them {largest['class']} {100 * largest['images'] / images:.2f} %. Train it for "
+        "longer, or check weights and preprocessing: so it cannot be told what its filters are needed for."
+    )
+
+
 _AFTERWARDS = {
     "learned": "with the strategy's own head",
     "refit": "once its head is fitted anew",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddeep.cli.words import metric_facts, sentence
+from ddeep.cli.words import doubt, metric_facts, sentence
 
 
 def run(accuracy: dict[str, float | None], *sizes: int) -> dict[str, Any]:
@@ -37,3 +37,13 @@ def test_each_metric_is_one_number_with_its_meaning() -> None:
     assert facts["class-selectivity"].startswith("not defined here  ")
     assert facts["psi:0.9"].startswith("0.25  share of a layer's filters")
     assert facts["strange"] == "2"
+
+
+def test_a_network_that_has_learned_nothing_is_doubted() -> None:
+    def judged(full: float) -> str:
+        rows = [{"class": "cat", "images": 60}, {"class": "dog", "images": 40}]
+        return doubt({"per_class": rows, "accuracy": {"full": full}})
+
+    assert "it gets 60.00 % of 100 test images right, and calling each of them cat 60.00 %" in judged(60.0)
+    assert judged(68.0)  # within its interval
+    assert not judged(75.0)

@@ -25,7 +25,7 @@ Several = Annotated[tuple[str, ...], BeforeValidator(several)]
 
 _LAYERS = "Names of layers or globs (default: the one feeding the head)."
 _L2 = "Penalty of the refit (default: chosen on a tenth of the train split)."
-_FORM = "What the refit may choose: real weights, or signs times shared magnitudes, see docs/heads.md."
+_FORM = "What the refit may choose: real weights, or signs times magnitudes that are shared or 1."
 _DISTINCT = "Give no two classes the same filters: the one that loses least by it takes another."
 _BUDGET = "Different filters that all classes together may use (default: any number)."
 _OUT = "Folder to write (default: one of its own under runs/)."
@@ -50,7 +50,7 @@ class RunConfig(SubjectConfig):
         None,
         SELECT,
         "Filters per class, or a fraction in (0, 1): --k 0.9 keeps fewer filters than --k 0.5 (the most frequent ones, "
-        "holding about 1-k of the counts, as the paper's authors do). Default: the model's own.",
+        "holding about 1-k of the counts, as the paper's authors do). Default: the model's own, mostly 5.",
     )
     budget: int | None = option(None, SELECT, _BUDGET, ge=1)
     selection: Path | None = option(None, SELECT, "Use the filters of this file (ddeep's or the authors') instead.")
@@ -92,7 +92,7 @@ class MeasureConfig(SubjectConfig):
     strategy: str | None = option(
         None, SELECT, "How to select, for metrics of a selection: `ddeep list strategies`.", complete="strategies"
     )
-    k: OneK = option(None, SELECT, "Filters per class of that selection (default: the model's own).")
+    k: OneK = option(None, SELECT, "Filters per class of that selection (default: the model's own, mostly 5).")
     budget: int | None = option(None, SELECT, _BUDGET, ge=1)
     out: Path | None = option(None, WRITE, _OUT)
 
@@ -106,7 +106,7 @@ class CompareConfig(NetworkConfig):
         (ALL,), SELECT, "Which to compare, or all: `ddeep list strategies`.", complete="strategies"
     )
     k: Annotated[tuple[int | float, ...], BeforeValidator(_each_k)] = option(
-        (), SELECT, "Filters per class, such as 2,3,5,10,20 (default: the model's own)."
+        (), SELECT, "Filters per class, such as 2,3,5,10,20 (default: the model's own, mostly 5)."
     )
     budget: Annotated[tuple[PositiveInt, ...], BeforeValidator(several)] = option(
         (), SELECT, "Different filters that all classes together may use, such as 50,100 (default: any number)."
