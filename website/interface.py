@@ -21,7 +21,7 @@ def pages() -> dict[str, str]:
         "settings": _settings(),
         "specs": _specs(),
         "python": _api(ddeep, "Python", "What `import ddeep` offers. It does not import torch before it must."),
-        "plugin": _api(
+        "plugin": _api_by_topic(
             plugin,
             "Python for plugins",
             "What `ddeep.plugin` offers authors of plugins. Nothing else of ddeep is public; the built-in plugins "
@@ -65,30 +65,70 @@ def _specs() -> Iterator[str]:
 
 def _api(module: ModuleType, title: str, introduction: str) -> Iterator[str]:
     yield from (f"# {title}", "", introduction)
-    things = {name: getattr(module, name) for name in sorted(module.__all__, key=str.lower)}
-    for name, thing in things.items():
-        thing = inspect.unwrap(thing) if callable(thing) else thing
-        yield from ("", f"## `{name}`")
-        if inspect.isfunction(thing):
-            yield from ("", "```python", _signature(name, thing), "```")
-        if inspect.isfunction(thing) or inspect.isclass(thing):
-            yield from ("", _prose(thing))
-        elif " object at 0x" in str(thing):
-            yield from ("", f"`{type(thing).__module__.partition('.')[0]}`'s {type(thing).__name__}.")
-        else:
-            yield from ("", f"`{cell(str(thing))}`")
-        if inspect.isclass(thing) and not issubclass(thing, (Exception, Spec)):
-            yield from _fields(name, thing)
-            yield from _methods(thing)
+    for name, thing in _things(module):
+        yield from _entry("##", name, thing)
+
+
+def _api_by_topic(module: ModuleType, title: str, introduction: str) -> Iterator[str]:
+    yield from (f"# {title}", "", introduction)
+    things = {name: (_topic(module, name, thing), thing) for name, thing in _things(module)}
+    for topic, heading in _TOPICS.items():
+        yield from ("", f"## {heading}")
+        for name, (own, thing) in things.items():
+            if own == topic:
+                yield from _entry("###", name, thing)
+
+
+# The packages of ddeep that names for plugins are from, as a reader of their reference wants them.
+_TOPICS = {
+    "registry": "Hooks and specs",
+    "evidence": "What strategies and metrics are given",
+    "statistics": "Statistics",
+    "selections": "Selections",
+    "heads": "Heads",
+    "networks": "Networks",
+    "data": "Images",
+    "files": "Files",
+    "console": "Messages",
+    "errors": "Errors",
+}
+
+
+def _topic(module: ModuleType, name: str, thing: Any) -> str:
+    """The package of ddeep that a name is from; a hook's marker has pluggy's module, a type of choices none."""
+    place = vars(module)["_LAZY"].get(name) or getattr(thing, "__module__", "").removeprefix("ddeep.")
+    topic: str = place.partition(".")[0]
+    return topic if topic in _TOPICS else "registry"
+
+
+def _things(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    for name in sorted(module.__all__, key=str.lower):
+        thing = getattr(module, name)
+        yield name, inspect.unwrap(thing) if callable(thing) else thing
+
+
+def _entry(mark: str, name: str, thing: Any) -> Iterator[str]:
+    yield from ("", f"{mark} `{name}`")
+    if inspect.isfunction(thing):
+        yield from ("", "```python", _signature(name, thing), "```")
+    if inspect.isfunction(thing) or inspect.isclass(thing):
+        yield from ("", _prose(thing))
+    elif " object at 0x" in str(thing):
+        yield from ("", f"`{type(thing).__module__.partition('.')[0]}`'s {type(thing).__name__}.")
+    else:
+        yield from ("", f"`{cell(str(thing))}`")
+    if inspect.isclass(thing) and not issubclass(thing, (Exception, Spec)):
+        yield from _fields(name, thing)
+        yield from _methods(thing)
 
 
 def _fields(name: str, kind: type) -> Iterator[str]:
     """How an object is made, and what it holds, where that is declared."""
     if not dataclasses.is_dataclass(kind):
         return
-    fields = [field for field in dataclasses.fields(kind) if not field.name.startswith("_")]
-    taken = [field.name for field in fields if field.init]
-    yield from ("", "```python", f"{name}({', '.join(taken)})", *(f"{name}.{f.name}: {f.type}" for f in fields), "```")
+    gathered = [field for field in dataclasses.fields(kind) if not field.init and not field.name.startswith("_")]
+    held = [f"{name}.{field.name}: {field.type}" for field in gathered]
+    yield from ("", "```python", _signature(name, kind), *held, "```")
 
 
 def _methods(kind: type) -> Iterator[str]:
@@ -109,7 +149,7 @@ def _signature(name: str, function: Any) -> str:
         if parameter.kind is parameter.KEYWORD_ONLY and not any(part.startswith("*") for part in parts):
             parts.append("*")
         parts.append(_parameter(parameter))
-    empty = signature.return_annotation is signature.empty
+    empty = signature.return_annotation is signature.empty or inspect.isclass(function)
     returned = "" if empty else f" -> {inspect.formatannotation(signature.return_annotation)}".replace("'", "")
     line = f"{name}({', '.join(parts)}){returned}"
     return line if len(line) <= 100 else "".join([f"{name}(\n", *(f"    {part},\n" for part in parts), f"){returned}"])
@@ -120,7 +160,7 @@ def _parameter(parameter: inspect.Parameter) -> str:
     mark = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
     kind = parameter.annotation
     shown = "" if kind is parameter.empty else f": {kind if isinstance(kind, str) else inspect.formatannotation(kind)}"
-    default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+    default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}".replace("<factory>", "…")
     return f"{mark}{parameter.name}{shown}{default}"
 
 

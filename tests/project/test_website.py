@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ddeep import plugin
 from ddeep.experiments import settings
 from ddeep.registry.registry import registry
 from setup import FILES, PAGES
@@ -125,6 +126,14 @@ def test_the_glossary_has_every_word() -> None:
     words = set(re.findall(r"^\| \*\*(.+)\*\* \|", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE))
     rule = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("**Words.**")[2].partition("\n\n")[0]
     assert set(re.findall(r"\*([a-z -]+)\*", rule)) - words == set()
+
+
+def test_plugins_find_every_name_with_what_it_takes_and_holds() -> None:
+    text = interface.pages()["reference/plugin.md"]
+    assert sorted(re.findall(r"^### `(.+)`$", text, re.MULTILINE)) == sorted(plugin.__all__)
+    assert "ClassSquares()\nClassSquares.sums: Float[Tensor, 'c k']" in text
+    assert "Confusion(among: tuple[int, ...] | None = None)\nConfusion.counts: " in text
+    assert "0x" not in text
 
 
 def test_every_setting_is_there() -> None:
