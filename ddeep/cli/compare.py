@@ -11,6 +11,7 @@ from .. import console
 from ..experiments.settings import CompareConfig, read_config
 from ..files.json import json_text
 from ..files.paths import default_out
+from ..results.folder import check_out
 from .lists import ListCommand
 from .options import ConfigOption, JsonOption, examples, new_app
 from .settings_options import takes
@@ -40,13 +41,12 @@ def compare(
 
     Options with several values take them with commas or apart: --k 2,3,5 or --k 2 3 5; --weights a.th b.th.
     """
+    settings = read_config(CompareConfig, given, config)
+    check_out(settings.out or default_out("compare"))
     from ..experiments.compare import run_comparison
     from ..reports.comparison_figures import draw_into
     from ..results.comparison import save_comparison
-    from ..results.folder import check_out
 
-    settings = read_config(CompareConfig, given, config)
-    check_out(settings.out or default_out("compare"))
     document = run_comparison(settings)
     out = settings.out or default_out("compare", document["model"], document["dataset"])
     folder = save_comparison(document, out, lambda inside: draw_into(document, inside))

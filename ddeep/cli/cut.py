@@ -11,6 +11,7 @@ from .. import console
 from ..experiments.settings import CutConfig, read_config
 from ..files.json import json_text
 from ..files.paths import default_out
+from ..results.folder import check_out
 from .completion import completer
 from .options import ConfigOption, JsonOption, examples, new_app
 from .settings_options import takes
@@ -40,13 +41,12 @@ def cut(
     and together. --shrink, --params, --flops or --latency then remove whole filters of inner layers by what the kept
     classes need, refit the layers behind them and match batch norms; --epochs learns the dense network's logits.
     """
-    from ..experiments.cut import cut_run
-    from ..results.folder import check_out
-    from .train import shown_progress
-
     settings = read_config(CutConfig, given, config)
     folder = settings.out or default_out("cut", run.name)
     check_out(folder)
+    from ..experiments.cut import cut_run
+    from .train import shown_progress
+
     with shown_progress() as (on_step, _):
         document = cut_run(run, settings, folder, on_step)
     _show(document)

@@ -11,6 +11,7 @@ from .. import console
 from ..experiments.settings import ExportConfig, read_config
 from ..files.json import json_text
 from ..files.paths import default_out
+from ..results.folder import check_out
 from .completion import completer
 from .options import ConfigOption, JsonOption, examples, new_app
 from .settings_options import takes
@@ -32,12 +33,11 @@ def export(
     Weights (safetensors) load strictly into the same architecture of timm, torchvision or whoever made it. Programs
     (pt2, onnx) are run once and compared with the network before they get their name; their batch size is free.
     """
-    from ..experiments.export import export_run
-    from ..results.folder import check_out
-
     settings = read_config(ExportConfig, given, config)
     folder = settings.out or default_out("export", run.name)
     check_out(folder)
+    from ..experiments.export import export_run
+
     document = export_run(run, settings, folder)
     head, other = document["head_layouts"], ("gathered" if document["head_layout"] == "dense" else "dense")
     console.say(f"{'network':18} {document['file']}  ({document['bytes'] / 1e6:.2f} MB)")

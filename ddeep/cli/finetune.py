@@ -20,6 +20,7 @@ from ..experiments.settings import (
 )
 from ..files.json import json_text
 from ..files.paths import default_out
+from ..results.folder import check_out
 from .completion import completer
 from .options import ConfigOption, JsonOption, examples, new_app
 from .settings_options import takes
@@ -77,9 +78,9 @@ def finetune(
     average of the weights (--ema 0: the last ones). The last epoch counts: none is chosen by its accuracy on the test
     split, and images held out of the train split would rank epochs badly, for the checkpoint has seen them.
     """
-    from ..experiments.finetune import read_settings
-
     if resume is not None:
+        from ..experiments.finetune import read_settings
+
         data_dir = subject.pop("data_dir", None)
         if target is not None or given or subject or config is not None:
             raise ConfigError(
@@ -147,15 +148,14 @@ def _prepare(
     target: Path | None, subject: dict[str, Any], settings: FinetuneConfig, out: Path | None
 ) -> tuple[Path, Path]:
     """The run directory to fine-tune in, and the run to read: that given, or one made from a selection file."""
-    from ..evidence import processes
-    from ..experiments.run import run as run_experiment
-    from ..results.folder import check_out
-    from ..results.run import read_run, save_run
-
     if target is None:
         raise ConfigError("Give a run directory or a selection file to fine-tune: ddeep finetune RUN_OR_SELECTION")
     folder = out or default_out("finetune", target.stem)
     check_out(folder)
+    from ..evidence import processes
+    from ..experiments.run import run as run_experiment
+    from ..results.run import read_run, save_run
+
     if not target.exists():
         raise ConfigError(f"There is no run directory or selection file {str(target)!r}. `ddeep run` makes both.")
     if target.is_dir():

@@ -11,6 +11,7 @@ from .. import console
 from ..experiments.settings import ForgetConfig, read_config
 from ..files.json import json_text
 from ..files.paths import default_out
+from ..results.folder import check_out
 from .completion import completer
 from .options import ConfigOption, JsonOption, examples, new_app
 from .settings_options import takes
@@ -32,12 +33,11 @@ def forget(
     What a class's filters add to its own logit is removed; with --deep its own filters are silent for all. The probe is
     a linear classifier fitted to the last responses: what it still tells of a class, the network still holds.
     """
-    from ..experiments.forget import forget_run
-    from ..results.folder import check_out
-
     settings = read_config(ForgetConfig, given, config)
     folder = settings.out or default_out("forget", run.name)
     check_out(folder)
+    from ..experiments.forget import forget_run
+
     document = forget_run(run, settings, folder)
     rows = [
         (row["class"], "forgotten" if row["forgotten"] else "", *(_shown(row[name]) for name in _FIGURES))

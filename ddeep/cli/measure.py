@@ -8,6 +8,7 @@ from .. import console
 from ..experiments.settings import MeasureConfig, read_config
 from ..files.json import json_text
 from ..files.paths import default_out
+from ..results.folder import check_out
 from .lists import ListCommand
 from .options import ConfigOption, JsonOption, examples, new_app
 from .settings_options import takes
@@ -29,12 +30,11 @@ def measure(given: dict[str, Any], config: ConfigOption = None, as_json: JsonOpt
 
     Options with several values take them with commas or apart: --layers 'layer1*,layer2*' or --metrics psi pmi.
     """
-    from ..experiments.measure import run_measurement
-    from ..results.folder import check_out
-    from ..results.measurement import save_measurement, table_of
-
     settings = read_config(MeasureConfig, given, config)
     check_out(settings.out or default_out("measure"))
+    from ..experiments.measure import run_measurement
+    from ..results.measurement import save_measurement, table_of
+
     document = run_measurement(settings)
     folder = settings.out or default_out("measure", document["model"], document["dataset"])
     folder = save_measurement(document, folder)

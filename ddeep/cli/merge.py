@@ -11,6 +11,7 @@ from .. import console
 from ..errors import ConfigError
 from ..experiments.settings import WRITE, RunConfig
 from ..files.json import json_text
+from ..results.folder import check_out
 from .options import JsonOption, examples, new_app
 from .run import SHARD_SCHEMA, run_and_save
 from .settings_options import takes
@@ -36,19 +37,18 @@ def merge(
     as_json: JsonOption = False,  # noqa: ARG001 - read by its callback
 ) -> None:
     """Join the shards of one run and finish it, exactly as if one command had seen all images."""
-    from ..experiments.merge import merge_into_shard, merge_shards
-    from ..results.folder import check_out
-
     out = given.get("out")
+    if into is not None and out is not None:
+        raise ConfigError("--into writes a shard, and --out a run: give one of them.")
+    for place in (into, out):
+        if place is not None:
+            check_out(place)
+    from ..experiments.merge import merge_into_shard, merge_shards
+
     if into is not None:
-        if out is not None:
-            raise ConfigError("--into writes a shard, and --out a run: give one of them.")
-        check_out(into)
         parts, of = merge_into_shard(shards, into)
         console.say(f"{parts} of {of} parts of the run joined in {into}")
         console.document(json_text({"schema": SHARD_SCHEMA, "parts": parts, "of": of, "saved": str(into)}))
         return
-    if out is not None:
-        check_out(out)
     settings = merge_shards(shards, given.get("data_dir"))
     run_and_save(settings.model_copy(update={"out": out}))

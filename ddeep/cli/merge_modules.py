@@ -11,6 +11,7 @@ from .. import console
 from ..experiments.settings import MergeModulesConfig, read_config
 from ..files.json import json_text
 from ..files.paths import default_out
+from ..results.folder import check_out
 from .options import ConfigOption, JsonOption, examples, new_app
 from .settings_options import takes
 
@@ -31,12 +32,11 @@ def merge_modules(
     Exact cuts share what they have in common: the result equals the cut of all their classes at once. Networks that
     were shrunk or fine-tuned run side by side.
     """
-    from ..experiments.merge_modules import merge_modules as merge
-    from ..results.folder import check_out
-
     settings = read_config(MergeModulesConfig, given, config)
     folder = settings.out or default_out("modules")
     check_out(folder)
+    from ..experiments.merge_modules import merge_modules as merge
+
     document = merge(cuts, settings, folder)
     console.fact("classes", ", ".join(document["classes"]))
     shared = "one network" if document["shared"] else f"side by side: {document['not_shared_because']}"

@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from ..experiments.settings import WRITE, FinetuneConfig, RunConfig, read_config
 from ..files.json import json_text
 from ..files.paths import default_out
+from ..results.folder import check_out
 from .options import ConfigOption, JsonOption, examples, new_app
 from .settings_options import takes
 from .words import doubt, metric_facts, sentence
@@ -41,7 +42,6 @@ def run(
     as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """Find each class's filters, let it see only those, and report what it costs and what a refit brings back."""
-    from ..results.folder import check_out
 
     settings = read_config(RunConfig, given, config)
     if shard is not None and shard.partition(":")[0] == "files":

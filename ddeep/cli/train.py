@@ -14,6 +14,7 @@ from ..errors import ConfigError, TrainingStopped
 from ..experiments.settings import WRITE, TrainConfig, read_config
 from ..files.json import json_text
 from ..files.paths import default_out
+from ..results.folder import check_out
 from .lists import ListCommand
 from .options import ConfigOption, JsonOption, examples, new_app
 from .settings_options import takes
@@ -45,9 +46,9 @@ def train(
     as_json: JsonOption = False,  # noqa: ARG001
 ) -> None:
     """Train a model from scratch. The last epoch counts: none is chosen by its accuracy on the test split."""
-    from ..experiments.train import read_unfinished
-
     if resume is not None:
+        from ..experiments.train import read_unfinished
+
         data_dir = given.pop("data_dir", None)
         if given or config is not None:
             raise ConfigError(
@@ -63,14 +64,13 @@ def train(
 
 def train_and_show(settings: TrainConfig, folder: Path, *, resume: bool) -> None:
     """Train with progress shown, then show the result; after Ctrl-C say how to go on, and exit."""
+    if not resume:
+        check_out(folder)
     from ..evidence import processes
     from ..experiments.train import run_training
     from ..reports.style import save
     from ..reports.training_curve import training_curve
-    from ..results.folder import check_out
 
-    if not resume and processes.rank() == 0:
-        check_out(folder)
     with shown_progress() as (on_step, on_epoch):
         try:
             document = run_training(settings, folder, resume=resume, on_step=on_step, on_epoch=on_epoch)

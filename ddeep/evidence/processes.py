@@ -21,6 +21,8 @@ from torch import Tensor
 from ..errors import PeerError
 from ..networks.layer import Layer
 from ..statistics.statistic import Reduction, Statistic
+from .ranks import rank as rank
+from .ranks import world as world
 
 ROWS_AT_ONCE = 65536  # responses sent in one message
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -33,16 +35,6 @@ _OPERATIONS: dict[Reduction, Any] = {
 
 class WorkerDone(SystemExit):
     """A serving process has done its part and ends well."""
-
-
-def rank() -> int:
-    """This process's number, 0 the one in charge."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def world() -> int:
-    """How many processes work together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def connect(device: torch.device) -> torch.device:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import console
 from ..errors import CacheError
-from ..evidence import processes
+from ..evidence.ranks import rank
 from ..files.atomic import written_whole
 from ..files.locks import remove_temporaries, temporary_folder
 from ..files.paths import beside
@@ -16,7 +16,7 @@ from ..files.paths import beside
 
 def check_out(out: Path) -> None:
     """Fail before any work is done where ``out`` cannot become a run directory. Leaves nothing behind."""
-    if processes.rank() > 0:
+    if rank() > 0:
         return
     place = Path(os.path.abspath(out))  # noqa: PTH100 - as the writer takes it
     try:

@@ -120,3 +120,25 @@ def test_the_shell_completes_without_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8")
     assert done.stdout.split() == ["paper", "False"], done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --model resnet20 --strategy paper",
+        "compare --model resnet20 --strategies paper",
+        "train --model resnet20 --dataset digits",
+        "finetune runs/mine",
+        "cut runs/mine --classes 1,2",
+        "merge shard1 shard2",
+    ],
+)
+def test_a_folder_that_is_taken_is_told_of_before_torch_is_there(words: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code = (
+        f"import sys; sys.argv = ['ddeep', *{words.split()}, '--out', '.']\nfrom ddeep.cli import main\nprint(main())"
+    )
+    code += "\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert ". already exists" in done.stderr
+    assert done.stdout.split() == ["1", "False"]
