@@ -68,7 +68,9 @@ def test_labels_that_would_give_a_wrong_figure_are_refused_everywhere() -> None:
         (nn.functional.one_hot(labels, 4), r"Labels of shape \(8, 4\)"),
         (labels.float(), r"not float32 \(8,\)"),
         (labels == 1, r"not bool \(8,\)"),
-        (labels + 1, "Labels run from .* to 4, but the network has 4 outputs"),
+        (labels % 4 + 1, r"Labels run from 1 to 4, but the network has 4 outputs .*Take 1 from each"),
+        (labels + 2, r"Labels run from .* to 5, but the network has 4 outputs .*Use weights or a model"),
+        (labels[0], "not int64 .*as a DataLoader gives them"),
         (labels - 1, "Labels run from -1"),
         (labels[:7], "7 labels for a batch of 8 images"),
     ]

@@ -194,3 +194,12 @@ def test_everything_works_in_inference_mode_and_can_be_trained_afterwards() -> N
     for trained in (decomposed, refitted):
         F.cross_entropy(trained(shown), truth).backward()
         assert trained.get_submodule("fc").weight.grad is not None
+
+
+def test_a_softmax_at_the_end_is_what_to_leave_out() -> None:
+    model = nn.Sequential(made(Body), nn.Softmax(1)).eval()
+    with pytest.raises(ConfigError, match="Its outputs sum to 1, as after a softmax: leave that out"):
+        ddeep.run(model=model, train=loader(), test=loader(), strategy="contribution", k=2)
+    unnormalised = nn.Sequential(made(Body), nn.Tanh()).eval()
+    with pytest.raises(ConfigError, match=r"Choose one with layer=, by a name of model.named_modules\(\)"):
+        ddeep.run(model=unnormalised, train=loader(), test=loader(), strategy="contribution", k=2)

@@ -45,6 +45,10 @@ ROWS: dict[str, Bad] = {
     # report
     "report on nothing": bad("report", "Missing argument", status=2),
     "report on what is not there": bad("report nowhere", "nowhere is not a run directory", "no such folder"),
+    "report on a name nearly right": bad(
+        "report runn", "runn is not a run directory", "Did you mean 'run'", prepare=a_run()
+    ),
+    "report on the folder of runs": bad("report .", "it has no run.json", "Runs here: run", prepare=a_run()),
     "report on a folder": bad("report .", "is not a run directory"),
     "report on broken JSON": bad("report r", "r/run.json is not a run", prepare=text("r/run.json", "{")),
     "report on a list": bad("report r", "a list, not an object", prepare=text("r/run.json", "[]")),
