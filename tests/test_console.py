@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -112,6 +112,9 @@ def test_columns_without_room_go_on_below(terminal: Terminal, monkeypatch: pytes
     ]  # fmt: skip
 
 
+@example(
+    [("", 0, -0.0), ("a" * 13, 0, 0.0)], 30
+)  # a word and a number, each of which has room, but not beside the other
 @given(
     st.lists(st.tuples(st.text("ab ", max_size=30), st.integers(0, 10**9), st.floats(-1e3, 1e3)), min_size=1),
     st.integers(30, 120),

@@ -27,13 +27,17 @@ def drawn(
     from rich.table import Table
     from rich.text import Text
 
-    widths, least = [], []
+    widths, longest = [], []
     for at, name in enumerate(columns):
         texts = [row[at] for row in cells]
         unbroken = texts if right[at] else [word for text in texts for word in text.split()]
         widths.append(max(map(cell_len, [name, *texts])))
-        longest = max(map(cell_len, [*name.split(), *unbroken]), default=0)
-        least.append(longest if right[at] else min(longest, max(2 * room // 3, GAP)))
+        longest.append(max(map(cell_len, [*name.split(), *unbroken]), default=0))
+    # Words are broken, if need be, so that the longest number, and those among the keys, have room beside them.
+    number = max((length for at, length in enumerate(longest) if right[at] and at >= keys), default=0)
+    number += sum(length + GAP for at, length in enumerate(longest[:keys]) if right[at])
+    most = max(GAP, min(2 * room // 3, room - GAP - number))
+    least = [length if right[at] else min(length, most) for at, length in enumerate(longest)]
     for block in _blocks(least, keys, room):
         shown = _narrowed([widths[at] for at in block], [least[at] for at in block], room)
         table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
