@@ -37,9 +37,9 @@ def plain_inputs(module: nn.Module) -> Iterator[None]:
 def mislearnt(module: nn.Module) -> list[nn.Conv2d]:
     """Its convolutions whose weights oneDNN gives wrong gradients in channels last, if it does not hang or crash.
 
-    For 1 × 1 kernels with a stride it gathers the pixels they meet into a workspace of ``channels`` per pixel, and
-    writes blocks of channels (uxlfoundation/oneDNN, issue 6035). Stems that read images of 3 channels are such, as
-    RepVGG's.
+    For 1 × 1 kernels with a stride it gathers the pixels that they meet into a workspace that has room for their
+    channels, and writes whole blocks of channels (https://github.com/uxlfoundation/oneDNN/issues/6035). Stems that read
+    images of 3 channels are such, as RepVGG's.
     """
     return [
         part

@@ -13,6 +13,7 @@ import pytest
 
 from ddeep import console
 from ddeep.cli.compare import WIDE, show
+from ddeep.experiments._judge import DRAWS, REFIT_DRAWS
 from ddeep.results.comparison_summary import places_of, sentences
 from ddeep.results.comparison_table import COLUMNS, FIELDS, Column, columns_of, csv_of, table_of
 
@@ -158,3 +159,9 @@ def test_fields_that_no_column_knows_are_metrics_with_their_summary(document: di
     (metric,) = [column for column, _ in columns_of(document) if column.field == "pmi"]
     assert "mutual information" in metric.meaning
     assert "0.0123" in table_of(document)[1][0]
+
+
+def test_the_legend_says_how_many_random_selections_there_are() -> None:
+    (meaning,) = [column.meaning for column in COLUMNS if column.title == "p random"]
+    assert f"({REFIT_DRAWS} with refits, {DRAWS} without)" in meaning
+    assert f"{1 / (1 + REFIT_DRAWS):.3f} ({1 / (1 + DRAWS):.3f}) at least" in meaning
