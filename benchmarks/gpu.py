@@ -182,7 +182,7 @@ def drained(loader: Loader) -> None:
 
 def training(report: Report, settings: Settings, device: torch.device) -> None:
     """A step of ``ddeep train`` against a bare one, ResNet20 at 32 pixels, batches of 128 and of 1,024."""
-    for size in (settings.sized(BATCH, 16), settings.sized(1024, 32)):
+    for size in (settings.sized(BATCH, 4), settings.sized(1024, 8)):
         images = noise(settings.sized(60, 2) * size)
         for precision in ("fp32", "bf16"):
             sides = {

@@ -103,7 +103,6 @@ def ddeep_metrics() -> Iterator[MetricSpec]:
         of="filters",
         compared=True,
         responses=("train",),
-        stochastic=True,  # the mixture starts from random centres
     )
     yield _metric(
         "sid",

@@ -192,10 +192,11 @@ def solve(
     enough = (TOLERANCE if tolerance is None else tolerance) * ALPHA * strength
     for _ in range(MOST_STEPS):
         wrong = violations(point, strength)
-        if wrong.max() <= enough:
+        worst = wrong.max().item()
+        if worst <= enough:
             break
         active |= wrong > 0
-        target = centred(Model.of(problem, point, active).minimum(point, strength))
+        target = centred(Model.of(problem, point, active).minimum(point, strength, worst / 10))
         faster = (1 + (1 + 4 * pace**2) ** 0.5) / 2
         ahead = target + (pace - 1) / faster * (target - last) * (target != 0)
         trial = problem.at(ahead)
@@ -253,8 +254,11 @@ class Model:
         real = active.gather(1, places)
         return cls(places, real, problem.curvature(point.shares, places, real))
 
-    def minimum(self, point: Point, strength: float) -> Table:
-        """Where the model and the penalty together are least: by coordinates, all classes side by side."""
+    def minimum(self, point: Point, strength: float, enough: float) -> Table:
+        """Where the model and the penalty together are least: by coordinates, all classes side by side.
+
+        Up to a sweep that changes no slope by more than ``enough``: the model is no nearer to the loss than its head.
+        """
         weight = point.weight.gather(1, self.places)
         slope = point.slope.gather(1, self.places) * self.real
         free = self.places == point.weight.shape[1] - 1
@@ -273,6 +277,6 @@ class Model:
                 change = found - own
                 own.copy_(found)
                 slope.addcmul_(row, change[:, None])
-            if ((weight - before).abs() * whole).max() <= TOLERANCE / 10 * ALPHA * strength:
+            if ((weight - before).abs() * whole).max() <= enough:
                 break
         return torch.zeros_like(point.weight).scatter(1, self.places, weight * self.real)

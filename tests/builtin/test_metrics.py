@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from ddeep.errors import ConfigError, DdeepError
@@ -19,7 +22,7 @@ from ddeep.selections.measure import SplitEvidence, get_metric, measure, measure
 from ddeep.selections.selection import Selection
 from ddeep.statistics.batch import ResponseBatch
 from ddeep_plugins_builtin.metrics import pmi
-from tests.reference import filter_images, knockout, twins
+from tests.reference import contrastiveness, filter_images, knockout, twins
 from tests.reference.class_selectivity import class_selectivity
 from tests.support.evidence import evidence_of
 
@@ -112,6 +115,30 @@ def test_contrastiveness_tells_on_off_filters_from_others() -> None:
     on_off = figure("contrastiveness", ResponseBatch(switched, labels, torch.arange(400)))
     assert on_off == pytest.approx(1, abs=1e-3)
     assert figure("contrastiveness", ResponseBatch(smooth, labels, torch.arange(400))) < 0.9
+
+
+@pytest.mark.parametrize("kind", ["rectified", "few values", "far from 0", "of tiny spread", "two images"])
+def test_contrastiveness(kind: str) -> None:
+    source = torch.Generator().manual_seed(3)
+    responses = {
+        "rectified": torch.randn(500, FILTERS, generator=source).relu(),
+        "few values": torch.randint(0, 3, (500, FILTERS), generator=source).float(),
+        "far from 0": 1e4 + torch.randn(500, FILTERS, generator=source),
+        "of tiny spread": 1e-5 * torch.randn(500, FILTERS, generator=source),
+        "two images": torch.randn(2, FILTERS, generator=source),
+    }[kind]
+    images = torch.arange(len(responses))
+    expected = 1 - np.mean([contrastiveness.overlap(column) for column in responses.T.numpy()])
+    found = figure("contrastiveness", ResponseBatch(responses, images % CLASSES, images))
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_contrastiveness_of_a_real_network(real_data: Callable[[str], Path]) -> None:
+    table = load_file(real_data("responses/lite0-tiny202.safetensors"))
+    responses, images = table["train_responses"][::10, :4], torch.arange(2020)
+    expected = 1 - np.mean([contrastiveness.overlap(column) for column in responses.T.numpy()])
+    found = figure("contrastiveness", ResponseBatch(responses, images % CLASSES, images))
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_knockout_is_the_head_run_anew(batch: ResponseBatch, head: Head) -> None:

@@ -18,8 +18,7 @@ PAGE = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")
 HEADINGS = re.findall(r"^##+ (.+)$", PAGE, flags=re.MULTILINE)
 REFERENCE = re.compile(r"`tests\.reference\.(\w+)\.(\w+)`")
 BUILT_INS = {"Strategies": ddeep_strategies, "Metrics": ddeep_metrics, "Regularizers": ddeep_regularizers}
-# What draws numbers, and what scikit-learn and the standard library compute, has no formula of ddeep's own to compare.
-WITHOUT_REFERENCE = {"random", "contrastiveness"}
+WITHOUT_REFERENCE = {"random"}  # what draws numbers has no formula to compare
 
 
 def entries(section: str) -> dict[str, str]:
