@@ -46,10 +46,15 @@ COMMANDS = {
 
 
 class _Commands(TyperGroup):
-    """Lists commands by what ``COMMANDS`` says of them; one that is called is imported."""
+    """Lists commands by what ``COMMANDS`` says of them; one that is called is imported.
+
+    An option of all commands that follows one is told where it belongs.
+    """
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, listed, rest = super().resolve_command(ctx, args)
+        for late in {option for one in self.params for option in one.opts if not one.is_eager}.intersection(rest):
+            ctx.fail(f"{late} comes before the command: ddeep {late} {name} …")
         return name, load_command(str(listed.name)) if listed is not None else None, rest
 
 

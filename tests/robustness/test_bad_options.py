@@ -14,6 +14,12 @@ ROWS: dict[str, Bad] = {
     # names
     "no command like it": bad("rnu", "rnu", "No such command", status=2),
     "an option that is none": run("--kk 5", "--kk", "No such option", status=2),
+    "an option of ddeep itself after the command": run(
+        "--own-code", "--own-code comes before the command: ddeep --own-code run", status=2
+    ),
+    "one of a command within a command": bad(
+        "plugins check x --offline", "--offline comes before the command: ddeep --offline plugins", status=2
+    ),
     "an option without its value": run("--k", "--k", "requires an argument", status=2),
     "no model": bad("run --strategy paper", "--model is missing"),
     "no strategy": bad("run --model resnet20", "--strategy NAME or --selection FILE"),
