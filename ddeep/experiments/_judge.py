@@ -14,8 +14,8 @@ from ..heads.ablation import essentiality_all
 from ..heads.accuracy import right_all
 from ..heads.null import null_right, p_value, random_masks
 from ..heads.paired import accuracy_intervals
-from ..heads.penalty import fit
-from ..heads.refit import L2
+from ..heads.penalty import Penalty, fit
+from ..heads.refit import L2, groups_of, heads_at_once
 from ..networks.device import exact_device
 from ..networks.head import Head
 from ..selections.form import HeadForm
@@ -61,7 +61,12 @@ class Judge:
 
     def add_decomposed(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Accuracies of the decomposed heads, and how random selections of the same sizes compare; the nulls."""
-        right = self._right([Head(self.head.weight * mask, self.head.bias) for mask in self.masks])
+        right = torch.cat(
+            [
+                self._right([Head(self.head.weight * mask, self.head.bias) for mask in some])
+                for some in self.masks.split(heads_at_once(*self.head.weight.shape))
+            ]
+        )
         self._add_accuracies(rows, "decomposed", right)
         found: dict[Sizes, Int64[Tensor, " d"]] = {}
         images = len(self.labels)
@@ -102,12 +107,17 @@ class Judge:
 
     def add_refit(self, rows: list[dict[str, Any]], l2: float | None, form: HeadForm) -> None:
         """Accuracies of the heads refitted in a form, with the penalty ``l2`` or with one chosen for each."""
-        data = self.train.cached_responses()
-        fitted = fit(*data, self.head, self.masks, l2=l2, seed=self.context.seed, form=form, device=self.device)
-        self._add_accuracies(rows, "refit", self._right([head for head, _ in fitted]))
+        responses, labels = self.train.cached_responses()
+        right = torch.zeros(len(self.masks), len(self.labels), dtype=torch.bool)
+        penalties: dict[int, Penalty] = {}
+        for group in groups_of(self.masks, labels):  # heads of many classes are large: they go when they are judged
+            masks, seed = self.masks[group], self.context.seed
+            fitted = fit(responses, labels, self.head, masks, l2=l2, seed=seed, form=form, device=self.device)
+            right[group] = self._right([head for head, _ in fitted])
+            penalties |= zip(group, (penalty for _, penalty in fitted), strict=True)
+        self._add_accuracies(rows, "refit", right)
         for row, own in zip(rows, self.whose.tolist(), strict=True):
-            _, penalty = fitted[own]
-            row["refit_l2"], row["refit_kept"] = penalty.l2, penalty.kept
+            row["refit_l2"], row["refit_kept"] = penalties[own].l2, penalties[own].kept
 
     def add_refit_null(self, rows: list[dict[str, Any]], nulls: list[dict[str, Any]], form: HeadForm) -> None:
         """How random selections of the same sizes compare after the refit, at the median of these rows' penalties."""

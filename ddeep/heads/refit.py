@@ -99,18 +99,22 @@ def refit_all(
     return [found[number] for number in range(len(masks))]
 
 
+def heads_at_once(classes: int, filters: int) -> int:
+    """How many heads of that size may be there side by side."""
+    return max(1, LARGEST // (4 * classes * filters))
+
+
 def groups_of(masks: Bool[Tensor, "h c k"], labels: Int64[Tensor, " n"]) -> list[list[int]]:
     """Heads of like width together; neither their weights nor their curvature may outgrow the limit.
 
     Width and curvature are those of the classes that have images.
     """
-    _, classes, filters = masks.shape
     present = torch.unique(labels).to(masks.device)
     widths = masks[:, present].sum(2).amax(1).cpu()
     waiting = widths.argsort(stable=True).tolist()
     groups = []
     while waiting:
-        group = waiting[: max(1, LARGEST // (4 * classes * filters))]
+        group = waiting[: heads_at_once(*masks.shape[1:])]
         while len(group) > 1 and len(group) * len(present) * (int(widths[group[-1]]) + 1) ** 2 > LARGEST:
             group = group[: (len(group) + 1) // 2]
         groups.append(group)

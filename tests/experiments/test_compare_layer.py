@@ -15,7 +15,7 @@ from ddeep.experiments._compare_layer import Cell, Skipped, compare_cells, find_
 from ddeep.experiments._judge import DRAWS, REFIT_DRAWS
 from ddeep.heads.ablation import essentiality
 from ddeep.heads.accuracy import predict
-from ddeep.heads.refit import refit
+from ddeep.heads.refit import heads_at_once, refit
 from ddeep.networks.head import Head
 from ddeep.provenance import Timings
 from ddeep.registry.specs import StrategySpec
@@ -76,6 +76,16 @@ def test_accuracies_are_those_of_each_head_by_itself(
             assert low <= row[name] <= high
         assert (row["strategy"], row["k"], row["seconds"]) == (cell.strategy, cell.k, cell.seconds)
         assert row["distinct_filters"] == len({j for filters in cell.selection.filters for j in filters})
+
+
+@pytest.mark.parametrize("l2", [1e-4, None])
+def test_heads_are_judged_a_few_at_a_time_where_they_are_large(
+    l2: float | None, context: Context, evidence: SplitEvidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = compare_cells(CELLS, evidence, context, Timings(), refit=True, l2=l2)
+    monkeypatch.setattr("ddeep.heads.refit.LARGEST", 8 * CLASSES * FILTERS)
+    assert heads_at_once(CLASSES, FILTERS) == 2
+    assert compare_cells(CELLS, evidence, context, Timings(), refit=True, l2=l2) == together
 
 
 def test_learned_heads_are_judged_each_by_itself(context: Context, evidence: SplitEvidence) -> None:
