@@ -13,7 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..networks.inference import prepare
 
-ROUNDS = 15  # of which the fastest counts
+ROUNDS, LEAST = 15, 5  # of which the fastest counts; a round is not begun after ``LONG`` seconds, but for the least
+LONG = 1.0
+WARM_UP = 2  # rounds that choose kernels and warm caches, and do not count
 BATCHES = (1, 64)
 
 
@@ -56,18 +58,21 @@ def latencies(modules: Mapping[str, nn.Module], example: Tensor) -> dict[str, di
 
 
 def least_seconds(modules: Mapping[str, nn.Module], images: Tensor, rounds: int = ROUNDS) -> dict[str, float]:
-    """Seconds of one forward pass of each module, the least of ``rounds`` in which they take turns.
+    """Seconds of one forward pass of each module, the least of ``rounds`` in which they take turns, fewer of long ones.
 
     What takes longer than that is other work of the machine. A median is no help against it: where the turns and the
     time slices of a busy machine are of like length, one module is interrupted in nearly every round, the other never.
     """
     found = dict.fromkeys(modules, float("inf"))
+    began = time.perf_counter()
     with torch.inference_mode():
-        for number in range(rounds + 2):
+        for number in range(WARM_UP + rounds):
+            if number >= WARM_UP + LEAST and time.perf_counter() - began > LONG:
+                break
             for name, module in modules.items():
                 start = time.perf_counter()
                 module(images)
                 taken = time.perf_counter() - start
-                if number >= 2:  # the first ones choose kernels and warm caches
+                if number >= WARM_UP:
                     found[name] = min(found[name], taken)
     return found

@@ -56,20 +56,31 @@ def test_costs_are_those_of_the_layers() -> None:
     assert found.parameters == sum(p.numel() for p in resnet20(10).parameters())
 
 
+class Pausing(nn.Module):
+    """Takes as long as the next of ``pauses``, on a ``clock`` of its own."""
+
+    def __init__(self, clock: list[float], pauses: list[float]) -> None:
+        super().__init__()
+        self.clock, self.pauses = clock, pauses
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.clock[0] += self.pauses.pop(0)
+        return x
+
+
 def test_seconds_are_the_least_of_every_module(monkeypatch: pytest.MonkeyPatch) -> None:
     """Though one of them is interrupted in nearly every round. The first two rounds do not count."""
     clock, pauses = [0.0], {"a": [9.0, 9, 1, 1, 1], "b": [0.5, 9, 100, 2, 100]}
     monkeypatch.setattr("ddeep.exports.cost.time.perf_counter", lambda: clock[0])
-
-    class Pausing(nn.Module):
-        def __init__(self, name: str) -> None:
-            super().__init__()
-            self.name = name
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            clock[0] += pauses[self.name].pop(0)
-            return x
-
-    found = least_seconds({name: Pausing(name) for name in pauses}, torch.zeros(1), rounds=3)
+    found = least_seconds({name: Pausing(clock, own) for name, own in pauses.items()}, torch.zeros(1), rounds=3)
     assert found == {"a": 1.0, "b": 2.0}
     assert pauses == {"a": [], "b": []}
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.01, 15), (0.07, 13), (3.0, 5)])
+def test_long_passes_take_fewer_rounds(seconds: float, rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round is not begun after a second, but for five; the first two come on top."""
+    clock, pauses = [0.0], [seconds] * 100
+    monkeypatch.setattr("ddeep.exports.cost.time.perf_counter", lambda: clock[0])
+    assert least_seconds({"only": Pausing(clock, pauses)}, torch.zeros(1)) == {"only": pytest.approx(seconds)}
+    assert 100 - len(pauses) == 2 + rounds
