@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +21,10 @@ from .statistics import check_statistics
 from .toys import CLASSES, COMMON, FILTERS, Toy, make_toy
 
 _K = 2
-_KS = (1, _K, FILTERS)
 
 
 def _select(spec: StrategySpec, toy: Toy, k: K = _K, batch_size: int = 16) -> Selection:
     return choose(spec, toy.evidence(needed(spec, [k]), batch_size), k, toy.context())
-
-
-@lru_cache(maxsize=1)
-def _usual(spec: StrategySpec) -> Selection:
-    """What it selects for the toy as it is: a learned strategy may take a second for that."""
-    return _select(spec, make_toy())
-
-
-@lru_cache(maxsize=1)
-def _evidence(spec: StrategySpec) -> Evidence:
-    """The toy's for every k that is tried, and what the strategy has derived from it."""
-    return make_toy().evidence(needed(spec, _KS))
 
 
 def _answer(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> Any:
@@ -50,8 +36,9 @@ def _answer(spec: StrategySpec, evidence: Evidence, k: K, context: Context) -> A
 
 
 def _selects(spec: StrategySpec, _data_dir: Path) -> None:
-    toy, evidence = make_toy(), _evidence(spec)
-    for k in _KS:
+    toy = make_toy()
+    for k in (1, _K, FILTERS):
+        evidence = toy.evidence(needed(spec, [k]))
         found = _answer(spec, evidence, k, toy.context())
         if isinstance(found, Tensor):
             broken_unless(
@@ -77,7 +64,9 @@ def _selects(spec: StrategySpec, _data_dir: Path) -> None:
 
 
 def _scores_serve_every_k(spec: StrategySpec, _data_dir: Path) -> None:
-    found = [_answer(spec, _evidence(spec), k, make_toy().context()) for k in (1, _K)]
+    toy = make_toy()
+    evidence = toy.evidence(needed(spec, [1, _K]))
+    found = [_answer(spec, evidence, k, toy.context()) for k in (1, _K)]
     broken_unless(
         spec.per_k or spec.select_all is not None or not isinstance(found[0], Tensor) or torch.equal(*found),
         f"Its scores for k = {_K} are not those for k = 1, but a comparison computes them once",
@@ -88,7 +77,8 @@ def _scores_serve_every_k(spec: StrategySpec, _data_dir: Path) -> None:
 def _serves_ks_at_once(spec: StrategySpec, _data_dir: Path) -> None:
     if spec.select_all is None:
         return
-    toy, evidence, ks = make_toy(), _evidence(spec), [_K, 1, FILTERS]
+    toy, ks = make_toy(), [_K, 1, FILTERS]
+    evidence = toy.evidence(needed(spec, ks))
     found = resolve(spec.select_all)(evidence, ks, toy.context())
     for k in ks:
         together, alone = choice(spec, found[k], evidence, k), choose(spec, evidence, k, toy.context())
@@ -124,8 +114,9 @@ def _takes_fractions(spec: StrategySpec, _data_dir: Path) -> None:
 
 
 def _is_deterministic(spec: StrategySpec, _data_dir: Path) -> None:
+    toy = make_toy()
     broken_unless(
-        _usual(spec) == _select(spec, make_toy()),
+        _select(spec, toy) == _select(spec, toy),
         "Two runs with the same seed selected differently",
         "draw random numbers from context.generator() only",
     )
@@ -134,7 +125,8 @@ def _is_deterministic(spec: StrategySpec, _data_dir: Path) -> None:
 def _ignores_batching(spec: StrategySpec, _data_dir: Path) -> None:
     if spec.stochastic or spec.approximate:
         return
-    toy, expected = make_toy(), _usual(spec).filters
+    toy = make_toy()
+    expected = _select(spec, toy).filters
     fix = "compute from sums over images; or, if it cannot, declare the spec `stochastic` or `approximate`"
     broken_unless(_select(spec, toy, batch_size=7).filters == expected, "Another batch size selects otherwise", fix)
     broken_unless(
@@ -146,7 +138,7 @@ def _follows_relabelling(spec: StrategySpec, _data_dir: Path) -> None:
     if spec.stochastic or spec.approximate:
         return
     toy, names = make_toy(), [2, 0, 3, 1]
-    expected, found = _usual(spec), _select(spec, toy.relabelled(names))
+    expected, found = _select(spec, toy), _select(spec, toy.relabelled(names))
     fix = "treat all classes alike; or, if it cannot, declare the spec `stochastic` or `approximate`"
     broken_unless(
         all(found.filters[names[c]] == expected.filters[c] for c in range(CLASSES)),
